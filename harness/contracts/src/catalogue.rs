@@ -1,0 +1,153 @@
+//! What this version can do, as data: plan refuses by it, `schema` prints it, `doctor` explains it.
+//!
+//! Names that the experiment format has and this version cannot carry out yet are listed too, so
+//! that they are refused as "not available yet" and not as a misspelling.
+
+/// Whether this version can carry a thing out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It works.
+    Now,
+    /// The format has it; this version refuses it.
+    NotYet,
+}
+
+/// A named choice of the experiment format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// As written in an experiment file.
+    pub name: &'static str,
+    /// Whether it works.
+    pub availability: Availability,
+    /// One line for people.
+    pub meaning: &'static str,
+}
+
+const fn now(name: &'static str, meaning: &'static str) -> Choice {
+    Choice { name, availability: Availability::Now, meaning }
+}
+
+const fn not_yet(name: &'static str, meaning: &'static str) -> Choice {
+    Choice { name, availability: Availability::NotYet, meaning }
+}
+
+/// Stages.
+pub const STAGES: &[Choice] = &[
+    now("local", "real processes on this machine, a network namespace each"),
+    not_yet("simulation", "the reference cluster in virtual time"),
+    not_yet("ssh", "processes on hosts of yours"),
+    not_yet("kubernetes", "pods"),
+];
+
+/// Fault kinds.
+pub const FAULTS: &[Choice] = &[
+    now("kill", "SIGKILL; crash = \"process\" or \"host\""),
+    now("pause", "SIGSTOP, healed by SIGCONT"),
+    now("restart", "SIGKILL and start at once"),
+    now("partition", "directed links go dead, by shape or grudge"),
+    now("delay", "packets arrive later: latency, jitter, correlation, distribution"),
+    now("loss", "packets are lost at random"),
+    not_yet("terminate", "SIGTERM"),
+    not_yet("duplicate", "packets arrive twice"),
+    not_yet("reorder", "packets overtake each other"),
+    not_yet("corrupt", "packets arrive altered"),
+    not_yet("bandwidth", "links become narrow"),
+    not_yet("reset", "live connections are cut"),
+    not_yet("dns", "names do not resolve"),
+    not_yet("disk-latency", "the disk is slow"),
+    not_yet("disk-fault", "the disk returns errors"),
+    not_yet("disk-full", "the disk is full"),
+    not_yet("disk-lose-unsynced", "the disk forgets what was not synced"),
+    not_yet("disk-corrupt", "the disk returns altered bytes"),
+    not_yet("clock-bump", "the clock jumps"),
+    not_yet("clock-strobe", "the clock jumps to and fro"),
+    not_yet("clock-rate", "the clock runs fast or slow"),
+    not_yet("cpu", "the processor is taken"),
+    not_yet("memory", "memory is short"),
+    not_yet("file-descriptors", "descriptors run out"),
+    not_yet("syscall", "a system call fails or is slow"),
+];
+
+/// Workloads.
+pub const WORKLOADS: &[Choice] = &[
+    now("register", "reads, unique writes and compare-and-set on single keys"),
+    now("bank", "transfers between accounts and reads of all of them"),
+    not_yet("append", "transactions of list appends and reads"),
+    not_yet("set", "adds and reads of a set"),
+    not_yet("queue", "enqueue and dequeue"),
+    not_yet("lock", "acquire and release"),
+    not_yet("http", "requests of yours over HTTP"),
+    not_yet("command", "a program of yours"),
+];
+
+/// Tables of `[target.strategy]` with the kinds of each.
+pub const STRATEGIES: &[(&str, &[Choice])] = &[
+    (
+        "detector",
+        &[
+            now("none", "nobody notices a failure"),
+            now("fixed-timeout", "suspect after a fixed silence"),
+            now("phi-accrual", "suspect when the silence is improbable"),
+            not_yet("chen", "expected arrival and a safety margin"),
+            not_yet("swim", "probes through others, gossip"),
+            not_yet("progress-probe", "a probe passes through a disk write"),
+        ],
+    ),
+    (
+        "recovery_log",
+        &[
+            now("none", "a restarted node is empty"),
+            now("redo", "write-ahead log and checkpoints"),
+            not_yet("undo-redo", "rollback log of transactions in flight"),
+        ],
+    ),
+    (
+        "replication",
+        &[
+            now("none", "only the first node serves"),
+            now("primary-backup", "backups follow a primary and take over"),
+            not_yet("chain", "writes travel along a chain"),
+            not_yet("raft", "consensus on a log"),
+        ],
+    ),
+    (
+        "transactions",
+        &[
+            now("none", "transactions within one group only"),
+            not_yet("two-phase-commit", "a coordinator asks, then decides"),
+            not_yet("three-phase-commit", "with a phase before the decision"),
+            not_yet("paxos-commit", "the decision is replicated"),
+            not_yet("saga", "steps with compensations"),
+        ],
+    ),
+    (
+        "redundancy",
+        &[
+            now("none", "no copies but replication's"),
+            not_yet("quorum", "read and write quorums"),
+            not_yet("erasure", "Reed–Solomon shards"),
+        ],
+    ),
+    (
+        "balancing",
+        &[
+            now("none", "clients find their node themselves"),
+            not_yet("round-robin", "each node in turn"),
+            not_yet("least-requests", "the node with the fewest open requests"),
+            not_yet("power-of-two-choices", "the better of two drawn"),
+            not_yet("consistent-hash", "by key, with bounded load"),
+        ],
+    ),
+    (
+        "automation",
+        &[
+            now("none", "nobody restarts a node"),
+            not_yet("supervisor", "dead nodes are restarted and replaced"),
+        ],
+    ),
+];
+
+/// The choice of that name.
+pub fn find(choices: &'static [Choice], name: &str) -> Option<&'static Choice> {
+    choices.iter().find(|choice| choice.name == name)
+}

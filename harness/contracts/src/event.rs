@@ -1,0 +1,294 @@
+//! Events: what happened besides client operations, one record a line of `events.jsonl`.
+//!
+//! The harness, its agents and the nodes all report events; the recorder writes them in order of
+//! receipt. A name such as `role.changed` may stand in a fault's `after`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::FaultId;
+use crate::time::{Bracket, Moment};
+use crate::units::Duration;
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// When it happened, stamped where it happened.
+    pub time: Moment,
+    /// When the harness heard of it.
+    pub received: Moment,
+    /// Who reports: a node's name, `network-agent`, `node-agent n1`, `clients c1` or `harness`.
+    pub source: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What a node or agent writes about itself: the event with its own time stamp.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StampedEvent {
+    /// When it happened, by the reporter's CLOCK_MONOTONIC.
+    pub time: Moment,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// The trial begins.
+    #[serde(rename = "trial.started")]
+    TrialStarted {
+        /// Its seed.
+        seed: u64,
+    },
+    /// A phase begins.
+    #[serde(rename = "phase.started")]
+    PhaseStarted {
+        /// Which.
+        phase: Phase,
+    },
+    /// The trial is over; nothing is missing from its files.
+    #[serde(rename = "trial.ended")]
+    TrialEnded {},
+    /// The trial cannot be judged.
+    #[serde(rename = "trial.void")]
+    TrialVoid {
+        /// Why.
+        reason: String,
+    },
+    /// The scheduling canary's report.
+    #[serde(rename = "canary")]
+    Canary {
+        /// Largest lateness in the trial.
+        lateness_max: Duration,
+        /// How often the lateness was over the limit that makes a trial void.
+        stalls: u64,
+    },
+
+    /// The harness asked for a fault.
+    #[serde(rename = "fault.requested")]
+    FaultRequested {
+        /// Which.
+        id: FaultId,
+        /// The fault's kind.
+        kind: String,
+        /// Nodes it was resolved to.
+        nodes: Vec<String>,
+    },
+    /// The fault is in effect, and that was verified.
+    #[serde(rename = "fault.effective")]
+    FaultEffective {
+        /// Which.
+        id: FaultId,
+        /// t0, as a bracket over all nodes and links of the fault.
+        at: Bracket,
+        /// Nodes it acts on.
+        nodes: Vec<String>,
+        /// How it was done and seen.
+        evidence: Evidence,
+    },
+    /// The fault is gone, and that was verified.
+    #[serde(rename = "fault.healed")]
+    FaultHealed {
+        /// Which.
+        id: FaultId,
+        /// When.
+        at: Bracket,
+        /// How it was seen.
+        evidence: Evidence,
+    },
+    /// The fault or its heal could not be done or not be verified: the trial is unknown.
+    #[serde(rename = "fault.unverified")]
+    FaultUnverified {
+        /// Which.
+        id: FaultId,
+        /// Why.
+        reason: String,
+    },
+
+    /// A node serves.
+    #[serde(rename = "node.ready")]
+    NodeReady {},
+    /// A node's process was started.
+    #[serde(rename = "node.started")]
+    NodeStarted {
+        /// The process, in the harness's pid namespace.
+        pid: i32,
+        /// 1 for the first start in a trial.
+        generation: u32,
+    },
+    /// A node's process ended.
+    #[serde(rename = "node.exited")]
+    NodeExited {
+        /// Such as `exit code 1` or `signal 9`.
+        status: String,
+        /// True when a fault or the end of the trial did it.
+        expected: bool,
+    },
+    /// An observer holds the subject for failed from now on.
+    #[serde(rename = "suspicion")]
+    Suspicion {
+        /// Who is suspected.
+        subject: String,
+    },
+    /// An observer holds the subject for live again.
+    #[serde(rename = "trust")]
+    Trust {
+        /// Who is trusted.
+        subject: String,
+    },
+    /// A node took on a role.
+    #[serde(rename = "role.changed")]
+    RoleChanged {
+        /// The new role.
+        role: Role,
+        /// In which epoch.
+        epoch: u64,
+    },
+    /// A backup asks for the promises it needs to become primary.
+    #[serde(rename = "takeover.started")]
+    TakeoverStarted {
+        /// The epoch it wants.
+        epoch: u64,
+    },
+    /// A node refused a message of an older epoch.
+    #[serde(rename = "fenced")]
+    Fenced {
+        /// Whose message.
+        sender: String,
+        /// The refused epoch.
+        epoch: u64,
+    },
+    /// A checkpoint is durable.
+    #[serde(rename = "checkpoint.completed")]
+    CheckpointCompleted {
+        /// Last log position it holds.
+        position: u64,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A restarted node has its state back from disk.
+    #[serde(rename = "recovery.completed")]
+    RecoveryCompleted {
+        /// Records replayed from the log.
+        records: u64,
+        /// Bytes of log read.
+        bytes: u64,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+impl Event {
+    /// The name in the `event` field; may stand in a fault's `after` where [`AFTER_EVENTS`] has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::TrialStarted { .. } => "trial.started",
+            Event::PhaseStarted { .. } => "phase.started",
+            Event::TrialEnded {} => "trial.ended",
+            Event::TrialVoid { .. } => "trial.void",
+            Event::Canary { .. } => "canary",
+            Event::FaultRequested { .. } => "fault.requested",
+            Event::FaultEffective { .. } => "fault.effective",
+            Event::FaultHealed { .. } => "fault.healed",
+            Event::FaultUnverified { .. } => "fault.unverified",
+            Event::NodeReady {} => "node.ready",
+            Event::NodeStarted { .. } => "node.started",
+            Event::NodeExited { .. } => "node.exited",
+            Event::Suspicion { .. } => "suspicion",
+            Event::Trust { .. } => "trust",
+            Event::RoleChanged { .. } => "role.changed",
+            Event::TakeoverStarted { .. } => "takeover.started",
+            Event::Fenced { .. } => "fenced",
+            Event::CheckpointCompleted { .. } => "checkpoint.completed",
+            Event::RecoveryCompleted { .. } => "recovery.completed",
+        }
+    }
+}
+
+/// Events that a fault's `after` may name in this version.
+pub const AFTER_EVENTS: &[&str] = &[
+    "fault.effective",
+    "fault.healed",
+    "suspicion",
+    "role.changed",
+    "takeover.started",
+    "checkpoint.completed",
+    "recovery.completed",
+    "node.ready",
+];
+
+/// Phases of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// No fault: the baseline.
+    WarmUp,
+    /// Faults happen.
+    Fault,
+    /// Faults are healed.
+    Settle,
+    /// Everything is read back.
+    FinalReads,
+    /// Clients are done.
+    End,
+}
+
+/// Role of a node in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Serves clients.
+    Primary,
+    /// Follows the primary.
+    Backup,
+    /// Asks for promises.
+    Candidate,
+}
+
+/// How a fault was done, and how its effect was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The mechanism, such as `SIGKILL by pidfd` or `nftables set in the router`.
+    pub mechanism: String,
+    /// What was observed, in words with numbers.
+    pub observed: String,
+    /// Asked-for and achieved values, where the fault has such: name, requested, achieved, unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub achieved: Vec<Achieved>,
+}
+
+/// A value as asked for and as measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Achieved {
+    /// Which value, such as `latency`.
+    pub name: String,
+    /// As asked for.
+    pub requested: f64,
+    /// As measured.
+    pub achieved: f64,
+    /// Unit of both.
+    pub unit: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_event_is_its_tag() {
+        let events = [
+            Event::NodeReady {},
+            Event::RoleChanged { role: Role::Primary, epoch: 2 },
+            Event::Suspicion { subject: "n1".into() },
+            Event::PhaseStarted { phase: Phase::WarmUp },
+        ];
+        for event in events {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["event"], event.name());
+            assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+        }
+    }
+}

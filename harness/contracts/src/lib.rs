@@ -1,0 +1,21 @@
+//! All data that crosses a file or a process, and nothing that does anything.
+//!
+//! Every stage of Shakedown reads only the artefact before it; these types *are* those artefacts:
+//! the plan, the messages between harness and agents, the history and the events of a trial, the
+//! verdict. Formats carry a version; there is no I/O here.
+
+pub mod catalogue;
+pub mod control;
+pub mod event;
+pub mod fault;
+pub mod frame;
+pub mod history;
+pub mod metric;
+pub mod node;
+pub mod plan;
+pub mod random;
+pub mod run_directory;
+pub mod strategy;
+pub mod time;
+pub mod units;
+pub mod verdict;

@@ -1,0 +1,156 @@
+//! The metrics: their names, units and meaning, and the conditions that gates set on them.
+//!
+//! This table is what plan validates a gate against, what analyze fills and what reports print.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Unit of a metric's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Milliseconds; conditions write a duration.
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// A count; conditions write a plain number.
+    #[serde(rename = "count")]
+    Count,
+    /// Events an hour; conditions write a plain number.
+    #[serde(rename = "per hour")]
+    PerHour,
+    /// Operations a second; conditions write a plain number.
+    #[serde(rename = "per second")]
+    PerSecond,
+    /// A share of 1; conditions write a percentage.
+    #[serde(rename = "ratio")]
+    Ratio,
+}
+
+/// A metric as the catalogue describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricDescription {
+    /// Its name in gates and verdicts.
+    pub name: &'static str,
+    /// Unit of its numbers.
+    pub unit: Unit,
+    /// True where each fault has a value of its own (samples are then per injection).
+    pub per_fault: bool,
+    /// Workloads that can decide it; empty: all.
+    pub workloads: &'static [&'static str],
+    /// True where smaller is better.
+    pub smaller_is_better: bool,
+    /// One line for people.
+    pub meaning: &'static str,
+}
+
+const fn metric(
+    name: &'static str,
+    unit: Unit,
+    per_fault: bool,
+    workloads: &'static [&'static str],
+    smaller_is_better: bool,
+    meaning: &'static str,
+) -> MetricDescription {
+    MetricDescription { name, unit, per_fault, workloads, smaller_is_better, meaning }
+}
+
+/// Every metric of this version, in the order reports show them.
+pub const METRICS: &[MetricDescription] = &[
+    metric("detection.first", Unit::Milliseconds, true, &[], true, "t0 to the first observer's lasting suspicion"),
+    metric("detection.majority", Unit::Milliseconds, true, &[], true, "t0 to the lasting suspicion by a majority of observers"),
+    metric("detection.last", Unit::Milliseconds, true, &[], true, "t0 to the last observer's lasting suspicion"),
+    metric("detection.missed", Unit::Count, true, &[], true, "observers that never suspected the failed node"),
+    metric("recovery.first_success", Unit::Milliseconds, true, &[], true, "t0 to the first success of an operation invoked after t0"),
+    metric("availability.gap", Unit::Milliseconds, false, &[], true, "longest interval without a success from the start of the fault phase on"),
+    metric("availability.lost_service", Unit::Milliseconds, false, &[], true, "time-integral of the share of offered operations not served"),
+    metric("roles.concurrent_primaries", Unit::Milliseconds, false, &[], true, "longest time in which two nodes acted as primary of one group"),
+    metric("false_suspicions.count", Unit::Count, false, &[], true, "suspicions of nodes that were live and reachable"),
+    metric("false_suspicions.rate", Unit::PerHour, false, &[], true, "the same per observer and hour; with none seen, the bound 3 / exposure is printed"),
+    metric("writes.lost", Unit::Count, false, &["register", "bank"], true, "acknowledged writes absent at the end"),
+    metric("transactions.atomicity_violations", Unit::Count, false, &["bank"], true, "transfers seen half done, or half done at rest"),
+    metric("transactions.wrong_totals", Unit::Count, false, &["bank"], true, "snapshots whose total is not the bank's"),
+    metric("operations.ok", Unit::Count, false, &[], false, "operations that succeeded"),
+    metric("operations.failed", Unit::Count, false, &[], true, "operations that certainly did not happen"),
+    metric("operations.indeterminate", Unit::Count, false, &[], true, "operations that may or may not have happened"),
+    metric("throughput.baseline", Unit::PerSecond, false, &[], false, "successes a second during the warm-up"),
+    metric("latency.baseline_p50", Unit::Milliseconds, false, &[], true, "median latency during the warm-up, from the moment an operation was due"),
+    metric("latency.baseline_p99", Unit::Milliseconds, false, &[], true, "99th percentile of the same"),
+    metric("harness.lateness", Unit::Milliseconds, false, &[], true, "largest scheduling lateness the canary saw; measured times are no finer than this"),
+];
+
+/// Name of the gate on a consistency level; its requirement is a level, not a number.
+pub const CONSISTENCY: &str = "consistency";
+
+/// Consistency levels, weakest first, and the workloads whose history can decide them.
+pub const CONSISTENCY_LEVELS: &[(&str, &[&str])] = &[("linearizable", &["register"])];
+
+/// The description of a metric, or `None` for an unknown name.
+pub fn describe(name: &str) -> Option<&'static MetricDescription> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// A comparison that a value must satisfy, in the metric's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// How to compare.
+    pub comparison: Comparison,
+    /// With what.
+    pub bound: f64,
+}
+
+impl Condition {
+    /// Whether `value` satisfies the condition.
+    pub fn holds(self, value: f64) -> bool {
+        match self.comparison {
+            Comparison::Less => value < self.bound,
+            Comparison::AtMost => value <= self.bound,
+            Comparison::Equal => value == self.bound,
+            Comparison::NotEqual => value != self.bound,
+            Comparison::AtLeast => value >= self.bound,
+            Comparison::Greater => value > self.bound,
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.comparison.symbol(), self.bound)
+    }
+}
+
+/// How to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `<`
+    #[serde(rename = "<")]
+    Less,
+    /// `<=`
+    #[serde(rename = "<=")]
+    AtMost,
+    /// `==`, also written `=`
+    #[serde(rename = "==")]
+    Equal,
+    /// `!=`
+    #[serde(rename = "!=")]
+    NotEqual,
+    /// `>=`
+    #[serde(rename = ">=")]
+    AtLeast,
+    /// `>`
+    #[serde(rename = ">")]
+    Greater,
+}
+
+impl Comparison {
+    /// As it is written.
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Comparison::Less => "<",
+            Comparison::AtMost => "<=",
+            Comparison::Equal => "==",
+            Comparison::NotEqual => "!=",
+            Comparison::AtLeast => ">=",
+            Comparison::Greater => ">",
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The reference cluster's fault-tolerance strategies, as pure state machines.
+//!
+//! A node is `step(now, input) → outputs` (see [`interface`]): no sockets, clock, entropy or threads
+//! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
+
+pub mod interface;
