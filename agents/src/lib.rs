@@ -1,1 +1,13 @@
-//! shakedown-agents
+//! Agents inject faults next to the target and listen on nothing.
+//!
+//! A *network agent* stands in the router namespace and rules all links; a *node agent* beside each
+//! node owns the node's process. Both speak frames on standard input and output (`session`),
+//! write each fault to a ledger before it is applied (`ledger`), verify every effect and every
+//! heal, and heal everything when the harness's end of the stream closes.
+
+pub mod clock;
+pub mod faults;
+pub mod ledger;
+pub mod network_agent;
+pub mod node_agent;
+pub mod session;

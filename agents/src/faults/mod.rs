@@ -1,0 +1,43 @@
+//! The catalogue of faults: one file a fault, one trait, one line in the registry of its agent.
+//!
+//! A fault declares what it does, is applied, is *seen* to be in effect, is undone, and is seen to
+//! be gone. What cannot be seen is reported as unverified, which makes the trial unknown.
+
+pub mod network;
+pub mod process;
+
+use shakedown_contracts::event::Evidence;
+use shakedown_contracts::time::Bracket;
+use thiserror::Error;
+
+/// A fault that has been or is to be injected into `Host`: a node's process, or the links.
+pub trait Fault<Host>: Send {
+    /// Applies the fault and confirms its effect.
+    ///
+    /// # Errors
+    /// [`Unverified`] when it could not be done or not be seen; nothing stays half applied.
+    fn inject(&mut self, host: &mut Host) -> Result<Observation, Unverified>;
+
+    /// Undoes the fault and confirms that it is gone.
+    ///
+    /// # Errors
+    /// [`Unverified`] when it is not gone, or that cannot be seen.
+    fn heal(&mut self, host: &mut Host) -> Result<Observation, Unverified>;
+}
+
+/// When something took effect, and how that is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// Not before, not after.
+    pub at: Bracket,
+    /// How it was done and seen.
+    pub evidence: Evidence,
+}
+
+/// A fault or heal without proof.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct Unverified {
+    /// What was tried, what was seen instead, what to do.
+    pub reason: String,
+}

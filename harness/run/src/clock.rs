@@ -1,0 +1,11 @@
+//! CLOCK_MONOTONIC, the one clock that all processes of a run share.
+
+use nix::time::{ClockId, clock_gettime};
+use shakedown_contracts::time::Moment;
+
+/// Now, on CLOCK_MONOTONIC.
+pub fn now() -> Moment {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .expect("CLOCK_MONOTONIC exists on every Linux kernel");
+    Moment(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
