@@ -60,6 +60,7 @@ pub const METRICS: &[MetricDescription] = &[
     metric("detection.majority", Unit::Milliseconds, true, &[], true, "t0 to the lasting suspicion by a majority of observers"),
     metric("detection.last", Unit::Milliseconds, true, &[], true, "t0 to the last observer's lasting suspicion"),
     metric("detection.missed", Unit::Count, true, &[], true, "observers that never suspected the failed node"),
+    metric("detection.outside_bounds", Unit::Count, true, &[], true, "suspicions of a killed node outside [timeout - interval, timeout] after t0, give or take the trial's lateness + 2 ms (fixed-timeout)"),
     metric("recovery.first_success", Unit::Milliseconds, true, &[], true, "t0 to the first success of an operation invoked after t0"),
     metric("availability.gap", Unit::Milliseconds, false, &[], true, "longest interval without a success from the start of the fault phase on"),
     metric("availability.lost_service", Unit::Milliseconds, false, &[], true, "time-integral of the share of offered operations not served"),
