@@ -10,4 +10,5 @@ pub mod faults;
 pub mod ledger;
 pub mod network_agent;
 pub mod node_agent;
+pub mod process;
 pub mod session;
