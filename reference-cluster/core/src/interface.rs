@@ -15,30 +15,22 @@ use shakedown_contracts::time::Moment;
 use crate::message::{Heartbeat, Message};
 
 /// A member of the group, by its index in the member list.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Peer(pub u32);
 
 /// Names a client request to its driver; unique per node and incarnation.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
 
 /// Names a disk operation; completions come back with it, in the order they were issued.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DiskToken(pub u64);
 
 /// A timer's purpose; setting a timer again moves it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Timer {
     /// Send the next heartbeats.
@@ -192,10 +184,16 @@ pub enum Output {
         /// The answer.
         reply: ClientReply,
     },
-    /// Report an event (the driver stamps it).
+    /// Report an event (the driver stamps it; it also fills in the `took` of
+    /// `recovery.completed`, because a step takes no time to itself).
     Note {
         /// It.
         event: Event,
+    },
+    /// The node must not go on (its log is damaged): the driver prints this and ends with code 1.
+    Fatal {
+        /// What is wrong and what to do.
+        message: String,
     },
 }
 

@@ -4,3 +4,6 @@
 //! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
 
 pub mod interface;
+pub mod message;
+pub mod node;
+pub mod store;

@@ -1,0 +1,236 @@
+//! What nodes say to each other: heartbeats by datagram, everything else on ordered connections.
+//!
+//! A heartbeat is 40 bytes with a checksum, so that a corrupted datagram is dropped instead of
+//! believed. A [`Message`] is a serde type; its driver frames it.
+//! Invariant: every message about the log carries the epoch of its sender, so that the receiver can
+//! refuse a deposed primary where the data is stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Command, Store};
+
+/// Bytes of an encoded [`Heartbeat`].
+pub const HEARTBEAT_BYTES: usize = 40;
+
+const BEAT: u8 = 1;
+const ACK: u8 = 2;
+
+/// "I live", or the answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// False: a node's own heartbeat. True: the answer to one, with its sequence and incarnation.
+    pub ack: bool,
+    /// True when the sender of this datagram acts as primary in `epoch`.
+    pub primary: bool,
+    /// Which run of the process sent the heartbeat (its start on the monotonic clock): an ACK to a
+    /// process that is gone proves nothing to its successor.
+    pub incarnation: u64,
+    /// Counts the heartbeats of one incarnation to all peers.
+    pub sequence: u64,
+    /// The newest epoch the sender of this datagram knows.
+    pub epoch: u64,
+    /// Position of its last log entry.
+    pub position: u64,
+}
+
+impl Heartbeat {
+    /// As bytes of a datagram.
+    pub fn encode(&self) -> [u8; HEARTBEAT_BYTES] {
+        let mut bytes = [0; HEARTBEAT_BYTES];
+        bytes[0] = if self.ack { ACK } else { BEAT };
+        bytes[1] = u8::from(self.primary);
+        let numbers = [self.incarnation, self.sequence, self.epoch, self.position];
+        for (index, number) in numbers.into_iter().enumerate() {
+            bytes[4 + 8 * index..12 + 8 * index].copy_from_slice(&number.to_be_bytes());
+        }
+        let checksum = crc32c::crc32c(&bytes[..36]);
+        bytes[36..].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    /// From the bytes of a datagram; `None` for anything else or anything damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Heartbeat> {
+        let bytes: &[u8; HEARTBEAT_BYTES] = bytes.try_into().ok()?;
+        let checksum = u32::from_be_bytes(*bytes.last_chunk()?);
+        if crc32c::crc32c(&bytes[..36]) != checksum {
+            return None;
+        }
+        let ack = match bytes[0] {
+            BEAT => false,
+            ACK => true,
+            _ => return None,
+        };
+        let number = |index: usize| bytes[4 + 8 * index..].first_chunk().copied();
+        Some(Heartbeat {
+            ack,
+            primary: bytes[1] == 1,
+            incarnation: u64::from_be_bytes(number(0)?),
+            sequence: u64::from_be_bytes(number(1)?),
+            epoch: u64::from_be_bytes(number(2)?),
+            position: u64::from_be_bytes(number(3)?),
+        })
+    }
+}
+
+/// A place in the group's log. Ordered by epoch first: the greater one is the more up to date log.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Point {
+    /// Epoch of the entry at `position`; 0 for the empty log.
+    pub epoch: u64,
+    /// Position, counted from 1; 0 for the empty log.
+    pub position: u64,
+}
+
+/// One entry of the group's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where it stands and who put it there.
+    #[serde(flatten)]
+    pub point: Point,
+    /// What it does to the state.
+    pub command: Command,
+}
+
+/// A message between two nodes on their ordered connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    /// Primary to backup: entries that follow `previous`; without entries, a sign of life.
+    Append {
+        /// The primary's epoch.
+        epoch: u64,
+        /// The entry before the first one sent.
+        previous: Point,
+        /// Consecutive entries.
+        entries: Vec<Entry>,
+        /// Position up to which the group has committed.
+        committed: u64,
+    },
+    /// Backup to primary: everything up to `position` is the primary's and is durable here.
+    Appended {
+        /// The primary's epoch.
+        epoch: u64,
+        /// Up to here.
+        position: u64,
+    },
+    /// Backup to primary: `previous` is not in this log.
+    Mismatch {
+        /// The primary's epoch.
+        epoch: u64,
+        /// Last position at which the logs may agree.
+        hint: u64,
+        /// The logs disagree about something already applied here: only the whole state helps.
+        snapshot: bool,
+    },
+    /// Primary to backup: the whole state.
+    Snapshot {
+        /// The primary's epoch.
+        epoch: u64,
+        /// Last entry applied in `store`.
+        point: Point,
+        /// The state.
+        store: Store,
+    },
+    /// Primary to backup: am I still primary? (A read is waiting.)
+    Confirm {
+        /// The primary's epoch.
+        epoch: u64,
+        /// Which question this is.
+        round: u64,
+    },
+    /// Backup to primary: in `round` no newer epoch was known here.
+    Confirmed {
+        /// The primary's epoch.
+        epoch: u64,
+        /// Which question.
+        round: u64,
+    },
+    /// To a primary of an older epoch: refused.
+    Rejected {
+        /// The newest epoch known here.
+        epoch: u64,
+    },
+    /// Candidate to everyone: promise me this epoch.
+    Ask {
+        /// The wanted epoch.
+        epoch: u64,
+        /// The candidate's last entry.
+        last: Point,
+        /// True: only say whether you would (nothing is written down, nobody is disturbed).
+        trial: bool,
+    },
+    /// Answer to `Ask`: promised, and durable unless it was a trial.
+    Promise {
+        /// The wanted epoch.
+        epoch: u64,
+        /// As asked.
+        trial: bool,
+    },
+    /// Answer to `Ask`: no.
+    Refuse {
+        /// The newest epoch known here.
+        epoch: u64,
+        /// As asked.
+        trial: bool,
+    },
+    /// First member to everyone at its first start: is there a group already?
+    Join {},
+    /// Answer to `Join`.
+    Joined {
+        /// True when this node has never held, promised or heard anything.
+        fresh: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEAT: Heartbeat = Heartbeat {
+        ack: true,
+        primary: true,
+        incarnation: 7,
+        sequence: u64::MAX,
+        epoch: 3,
+        position: 9,
+    };
+
+    #[test]
+    fn a_heartbeat_survives_its_encoding() {
+        assert_eq!(Heartbeat::decode(&BEAT.encode()), Some(BEAT));
+        assert_eq!(Heartbeat::decode(&BEAT.encode()[1..]), None);
+    }
+
+    #[test]
+    fn a_heartbeat_with_any_flipped_bit_is_not_believed() {
+        for bit in 0..HEARTBEAT_BYTES * 8 {
+            let mut bytes = BEAT.encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Heartbeat::decode(&bytes), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_message_survives_json() {
+        let entry = Entry {
+            point: Point {
+                epoch: 2,
+                position: 5,
+            },
+            command: Command::Nothing,
+        };
+        let message = Message::Append {
+            epoch: 2,
+            previous: Point {
+                epoch: 1,
+                position: 4,
+            },
+            entries: vec![entry],
+            committed: 3,
+        };
+        let json = serde_json::to_string(&message).unwrap();
+        assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);
+    }
+}
