@@ -1,0 +1,202 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Put a distributed system through its faults before its users do.
+#[derive(Debug, Parser)]
+#[command(name = "shakedown", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shakedown run experiments/smoke              run a folder of experiments, print a table
+  shakedown run my.toml --trials 10 --seed 7   ten trials, drawn from seed 7
+  shakedown plan my.toml                       what would happen, without doing it
+  shakedown report results/latest              the table of a stored run again
+  shakedown doctor                             what this machine can inject, and why not
+
+Exit codes: 0 pass, 1 fail, 2 unknown, 254 your error, 255 the harness's own.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run experiments: inject the faults, record, analyze, report
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Print what a run would do, without doing it
+    Plan(Plan),
+    /// Judge a recorded run again, from its files alone
+    Analyze(Analyze),
+    /// Print a judged run again
+    Report(Report),
+    /// Tell what this machine can inject, by which mechanism, and why not
+    Doctor,
+    /// Remove what a run left behind that was killed
+    Recover,
+    /// Print shell completions
+    #[command(after_help = "Example:\n  shakedown completions bash > ~/.local/share/bash-completion/completions/shakedown")]
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// One agent of a run; started by the harness, speaks frames on standard input and output
+    #[command(hide = true)]
+    Agent {
+        /// Which agent.
+        #[arg(value_enum)]
+        kind: AgentKind,
+    },
+    /// One node of the reference cluster; started by its agent
+    #[command(hide = true)]
+    Node(Node),
+}
+
+/// Which agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentKind {
+    /// Rules all links.
+    Network,
+    /// Owns one node's process.
+    Node,
+    /// Runs a group of clients.
+    Client,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  shakedown run experiments/smoke
+  shakedown run primary-dies.toml --trials 20 --out results/before
+  shakedown run experiments/known-answers --no-expect --format json > verdict.json
+
+Everything is kept in results/<run>: the plan, each operation and event, logs, verdict.json, junit.xml.";
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Experiment files, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub overrides: PlanOverrides,
+    /// Folder for the results; must be new or empty [default: results/<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+    /// Show the raw verdict: do not turn what a variant expects to fail into a pass
+    #[arg(long)]
+    pub no_expect: bool,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Values that take the place of the experiment file's.
+#[derive(Debug, Args)]
+pub struct PlanOverrides {
+    /// Stage to run on, instead of the file's
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Number of trials, instead of the file's
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub trials: Option<u32>,
+    /// Seed of all randomness, instead of the file's
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// What is printed on standard output.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Format of standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+impl Output {
+    /// The format asked for.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// Formats of a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// verdict.json.
+    Json,
+    /// JUnit XML.
+    Junit,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Experiment files, or folders of them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub overrides: PlanOverrides,
+    /// Print plan.json of each instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `analyze`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  shakedown analyze results/latest\n\nWrites verdict.json and junit.xml of the run anew.")]
+pub struct Analyze {
+    /// Folder of a run, such as results/latest
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+    /// Show the raw verdict: do not turn what a variant expects to fail into a pass
+    #[arg(long)]
+    pub no_expect: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  shakedown report results/latest --format junit > junit.xml")]
+pub struct Report {
+    /// Folder of a run, such as results/latest
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Args)]
+pub struct Node {
+    /// The node's configuration (JSON)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Inherited descriptor to write events to, one JSON object a line
+    #[arg(long, value_name = "NUMBER")]
+    pub events_descriptor: Option<i32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,260 @@
+//! Starts real agents and injects each fault once.
+
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shakedown_contracts::control::{
+    CONTROL_VERSION, Endpoint, FaultReport, NetworkOrder, NetworkReport, NodeOrder, NodeReport,
+    ProcessFault, Program,
+};
+use shakedown_contracts::event::{Event, Evidence};
+use shakedown_contracts::fault::{
+    CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
+};
+use shakedown_contracts::frame::{self, Decoder};
+use shakedown_contracts::units::{Duration, Ratio};
+
+use super::Finding;
+use crate::verbs::run::ledger_root;
+
+/// A stand-in node that is ready at once and then waits to be killed.
+const STAND_IN: &str = r#"echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
+
+/// Each fault of this version, tried once.
+pub fn all() -> Result<Vec<Finding>, anyhow::Error> {
+    let scratch = Scratch::new()?;
+    let mut network = match network_agent(&scratch) {
+        Ok(network) => network,
+        Err(error) => return Ok(nothing_works(&format!("{error:#}"))),
+    };
+    let mut findings = vec![
+        try_process(&scratch, &network.namespace, "kill", ProcessFault::Kill),
+        try_process(&scratch, &network.namespace, "pause", ProcessFault::Pause),
+        try_process(&scratch, &network.namespace, "restart", ProcessFault::Restart),
+    ];
+    let links = [
+        ("partition", LinkEffect::Cut(CutBehavior::Drop)),
+        ("delay", LinkEffect::Delay(ten_milliseconds())),
+        ("loss", LinkEffect::Loss(a_fifth())),
+    ];
+    findings.extend(links.map(|(fault, effect)| try_link(&mut network.agent, fault, effect)));
+    let _ = network.agent.tell(&NetworkOrder::Shutdown);
+    network.agent.end();
+    Ok(findings)
+}
+
+fn nothing_works(reason: &str) -> Vec<Finding> {
+    ["kill", "pause", "restart", "partition", "delay", "loss"]
+        .map(|fault| Finding { fault, result: Err(reason.to_owned()) })
+        .into()
+}
+
+fn ten_milliseconds() -> Delay {
+    Delay {
+        latency: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        correlation: Ratio::default(),
+        distribution: Distribution::default(),
+    }
+}
+
+fn a_fifth() -> Loss {
+    Loss { loss: Ratio::new(0.2).expect("0.2 is a share"), correlation: Ratio::default() }
+}
+
+/// Ledgers and logs of the trial run of the doctor, gone when it is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, anyhow::Error> {
+        let path = ledger_root().join(format!("doctor-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is an empty folder below the runtime directory.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A started agent and its stream of frames.
+struct Agent {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: ChildStdout,
+    decoder: Decoder,
+}
+
+impl Agent {
+    fn start(kind: &str) -> Result<Self, anyhow::Error> {
+        let executable = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut child = Command::new(executable)
+            .args(["agent", kind])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start an agent")?;
+        let input = child.stdin.take();
+        let output = child.stdout.take().expect("standard output was asked for as a pipe");
+        Ok(Agent { child, input, output, decoder: Decoder::default() })
+    }
+
+    fn tell(&mut self, order: &impl Serialize) -> Result<(), anyhow::Error> {
+        let input = self.input.as_mut().context("the agent's input is closed")?;
+        Ok(input.write_all(&frame::encode(order)?)?)
+    }
+
+    fn hear<T: DeserializeOwned>(&mut self) -> Result<T, anyhow::Error> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(message);
+            }
+            match self.output.read(&mut buffer)? {
+                0 => bail!("the agent ended without an answer"),
+                read => self.decoder.feed(&buffer[..read]),
+            }
+        }
+    }
+
+    /// Closes the stream, which tells the agent to heal everything and end.
+    fn end(&mut self) {
+        self.input = None;
+        // The agent ends by itself at the end of its input; its status says nothing more.
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Network {
+    agent: Agent,
+    namespace: PathBuf,
+}
+
+fn network_agent(scratch: &Scratch) -> Result<Network, anyhow::Error> {
+    let mut agent = Agent::start("network")?;
+    let endpoint = |name: &str, last| Endpoint {
+        name: name.to_owned(),
+        address: Ipv4Addr::new(10, 77, 0, last),
+    };
+    agent.tell(&NetworkOrder::Hello {
+        version: CONTROL_VERSION,
+        endpoints: vec![endpoint("n1", 1), endpoint("n2", 2)],
+        ledger: scratch.0.join("network"),
+        seed: 1,
+    })?;
+    match agent.hear()? {
+        NetworkReport::Ready { namespaces, .. } => {
+            let namespace = namespaces.first().context("the network agent named no namespace")?;
+            Ok(Network { namespace: namespace.path.clone(), agent })
+        }
+        NetworkReport::Failed { message } => bail!("{message}"),
+        NetworkReport::Fault(report) => bail!("unexpected report {report:?}"),
+    }
+}
+
+fn id(fault: &str) -> FaultId {
+    FaultId { fault: fault.to_owned(), occurrence: 0 }
+}
+
+fn try_link(agent: &mut Agent, fault: &'static str, effect: LinkEffect) -> Finding {
+    let links = vec![Link { from: "n1".to_owned(), to: "n2".to_owned() }];
+    let inject = NetworkOrder::Inject { id: id(fault), links, effect };
+    let heal = NetworkOrder::Heal { id: id(fault) };
+    let mut hear = |order: &NetworkOrder| -> Result<FaultReport, anyhow::Error> {
+        agent.tell(order)?;
+        match agent.hear()? {
+            NetworkReport::Fault(report) => Ok(report),
+            NetworkReport::Failed { message } => bail!("{message}"),
+            NetworkReport::Ready { .. } => bail!("the agent said ready twice"),
+        }
+    };
+    Finding { fault, result: injected_and_healed(hear(&inject), || hear(&heal)) }
+}
+
+fn try_process(
+    scratch: &Scratch,
+    namespace: &Path,
+    fault: &'static str,
+    action: ProcessFault,
+) -> Finding {
+    let tried = || -> Result<Evidence, anyhow::Error> {
+        let mut agent = started_node(scratch, namespace, fault)?;
+        let injected = report_of(&mut agent, &NodeOrder::Inject { id: id(fault), action });
+        injected_and_healed(injected, || report_of(&mut agent, &NodeOrder::Heal { id: id(fault) }))
+            .map_err(anyhow::Error::msg)
+    };
+    Finding { fault, result: tried().map_err(|error| format!("{error:#}")) }
+}
+
+fn started_node(
+    scratch: &Scratch,
+    namespace: &Path,
+    fault: &str,
+) -> Result<Agent, anyhow::Error> {
+    let mut agent = Agent::start("node")?;
+    agent.tell(&NodeOrder::Hello {
+        version: CONTROL_VERSION,
+        node: "n1".to_owned(),
+        namespace: namespace.to_path_buf(),
+        ledger: scratch.0.join(fault),
+        program: Program {
+            executable: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), STAND_IN.to_owned()],
+            directory: "/".into(),
+            log: scratch.0.join(format!("{fault}.log")),
+            events_descriptor: Some(3),
+            ready_timeout: Duration::from_secs(5),
+        },
+    })?;
+    agent.tell(&NodeOrder::Start)?;
+    loop {
+        match agent.hear()? {
+            NodeReport::Node(event) if event.event == (Event::NodeReady {}) => return Ok(agent),
+            NodeReport::Failed { message } => bail!("{message}"),
+            _ => {}
+        }
+    }
+}
+
+fn report_of(agent: &mut Agent, order: &NodeOrder) -> Result<FaultReport, anyhow::Error> {
+    agent.tell(order)?;
+    loop {
+        match agent.hear()? {
+            NodeReport::Fault(report) => return Ok(report),
+            NodeReport::Failed { message } => bail!("{message}"),
+            _ => {}
+        }
+    }
+}
+
+/// The evidence of the injection, if its heal was verified too.
+fn injected_and_healed(
+    injected: Result<FaultReport, anyhow::Error>,
+    heal: impl FnOnce() -> Result<FaultReport, anyhow::Error>,
+) -> Result<Evidence, String> {
+    let verified = |report| match report {
+        FaultReport::Effective { evidence, .. } | FaultReport::Healed { evidence, .. } => {
+            Ok(evidence)
+        }
+        FaultReport::Unverified { reason, .. } => Err(reason),
+    };
+    let evidence = injected.map_err(|error| format!("{error:#}")).and_then(verified)?;
+    heal().map_err(|error| format!("{error:#}")).and_then(verified)?;
+    Ok(evidence)
+}
