@@ -1,0 +1,93 @@
+//! The UDP socket of heartbeats.
+//!
+//! UDP, because TCP would hide a lost heartbeat behind a retransmission and hand it over late.
+//! Peers are told apart by the address they send from; datagrams from elsewhere are nobody's and
+//! are dropped. A datagram that cannot be sent is lost, as on any network: the detector is made
+//! for that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use shakedown_core::interface::Peer;
+use shakedown_core::message::Heartbeat;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::config::{Config, heartbeat_address};
+use crate::error::NodeError;
+use crate::sockets::{Endpoint, bind_udp};
+
+/// Longer than any heartbeat; a longer datagram is cut and then does not decode.
+const DATAGRAM_BYTES_MAX: usize = 512;
+
+/// Sends and receives heartbeats. The socket is used directly and asked of the runtime only to be
+/// woken, so that a send or a look for waiting datagrams never depends on the runtime's turn.
+pub struct Heartbeats {
+    socket: AsyncFd<UdpSocket>,
+    addresses: BTreeMap<Peer, SocketAddr>,
+    peers: BTreeMap<SocketAddr, Peer>,
+}
+
+impl Heartbeats {
+    /// Binds the own heartbeat port. Must be called within a runtime.
+    pub fn bind(config: &Config) -> Result<Self, NodeError> {
+        let socket = bind_udp(Endpoint {
+            address: heartbeat_address(config.own_member()),
+            purpose: "heartbeats",
+            key: "heartbeat_port",
+        })?;
+        let addresses: BTreeMap<Peer, SocketAddr> = config
+            .peers()
+            .map(|(peer, member)| (peer, heartbeat_address(member)))
+            .collect();
+        let peers = addresses
+            .iter()
+            .map(|(peer, address)| (*address, *peer))
+            .collect();
+        // SAFETY: the socket owns its descriptor and is neither replaced nor closed while the
+        // `AsyncFd` owns the socket: it is only used by shared reference.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Heartbeats {
+            socket: socket.map_err(|error| NodeError::Runtime(error.into()))?,
+            addresses,
+            peers,
+        })
+    }
+
+    /// Sends one heartbeat, or loses it.
+    pub fn send(&self, to: Peer, heartbeat: &Heartbeat) {
+        if let Some(address) = self.addresses.get(&to) {
+            let _lost_when_refused = self.socket.get_ref().send_to(&heartbeat.encode(), address);
+        }
+    }
+
+    /// The next waiting datagram: `Some(None)` for one that is no peer's heartbeat, `None` when
+    /// nothing waits.
+    pub fn try_receive(&self) -> Option<Option<(Peer, Heartbeat)>> {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        match self.socket.get_ref().recv_from(&mut buffer) {
+            Ok((length, from)) => Some(self.read(&buffer[..length], from)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            // An ICMP answer to something sent earlier: it carries no heartbeat.
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Waits for a datagram to be there. Safe to drop and call again.
+    pub async fn readable(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            // A peek of one byte: the datagram stays for `try_receive`.
+            match ready.try_io(|socket| socket.get_ref().peek_from(&mut [0]).map(|_| ())) {
+                Ok(_) => return Ok(()),
+                Err(_would_block) => continue,
+            }
+        }
+    }
+
+    fn read(&self, datagram: &[u8], from: SocketAddr) -> Option<(Peer, Heartbeat)> {
+        let peer = *self.peers.get(&from)?;
+        Some((peer, Heartbeat::decode(datagram)?))
+    }
+}
