@@ -121,31 +121,38 @@ fn check(path: &Path, node: NodeConfig) -> Result<Config, NodeError> {
     })
 }
 
+/// For tests of the sockets: `n1` and `n2` on loopback, each with one port for both protocols.
+#[cfg(test)]
+pub fn two_members(ports: [u16; 2], data_directory: &Path, own: u32) -> Config {
+    let member = |index: usize| Member {
+        name: format!("n{}", index + 1),
+        address: std::net::Ipv4Addr::LOCALHOST,
+        peer_port: ports[index],
+        heartbeat_port: ports[index],
+    };
+    let node = NodeConfig {
+        format: NODE_CONFIG_FORMAT,
+        name: format!("n{}", own + 1),
+        members: vec![member(0), member(1)],
+        data_directory: data_directory.to_owned(),
+        strategy: Default::default(),
+        seed: 1,
+        hold_unsynced: false,
+        client_port: 7000,
+    };
+    Config {
+        path: "node.json".into(),
+        node,
+        own: Peer(own),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
-    use shakedown_contracts::strategy::Strategy;
-
     use super::*;
 
     fn written(directory: &Path) -> NodeConfig {
-        let member = |name: &str, port| Member {
-            name: name.to_owned(),
-            address: Ipv4Addr::LOCALHOST,
-            peer_port: port,
-            heartbeat_port: port,
-        };
-        NodeConfig {
-            format: NODE_CONFIG_FORMAT,
-            name: "n2".to_owned(),
-            members: vec![member("n1", 1001), member("n2", 1002)],
-            data_directory: directory.to_owned(),
-            strategy: Strategy::default(),
-            seed: 1,
-            hold_unsynced: false,
-            client_port: 7000,
-        }
+        two_members([1001, 1002], directory, 1).node
     }
 
     #[test]

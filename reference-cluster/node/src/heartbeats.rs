@@ -91,3 +91,57 @@ impl Heartbeats {
         Some((peer, Heartbeat::decode(datagram)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::two_members;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn only_whole_heartbeats_of_members_are_taken() {
+        let port = || {
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        };
+        let ports = [port(), port()];
+        let config = |own| two_members(ports, Path::new("/"), own);
+        let receiver = Heartbeats::bind(&config(0)).unwrap();
+        let member = Heartbeats::bind(&config(1)).unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = ("127.0.0.1", ports[0]);
+        let beat = Heartbeat {
+            ack: false,
+            primary: false,
+            incarnation: 1,
+            sequence: 2,
+            epoch: 3,
+            position: 4,
+        };
+        stranger.send_to(&beat.encode(), to).unwrap();
+        member.socket.get_ref().send_to(b"damaged", to).unwrap();
+        member.send(Peer(0), &beat);
+        let mut taken = Vec::new();
+        while taken.len() < 3 {
+            receiver.readable().await.unwrap();
+            while let Some(datagram) = receiver.try_receive() {
+                taken.push(datagram);
+            }
+        }
+        assert_eq!(taken, [None, None, Some((Peer(1), beat))]);
+        assert_eq!(receiver.try_receive(), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_heartbeat_port_cannot_be_shared() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let bound = Heartbeats::bind(&two_members([port, 1], Path::new("/"), 0));
+        let message = bound.err().unwrap().to_string();
+        assert!(message.contains("heartbeat_port"), "{message}");
+    }
+}

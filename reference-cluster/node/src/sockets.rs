@@ -38,6 +38,17 @@ impl Bound {
         Ok(Bound { socket, endpoint })
     }
 
+    /// The port taken, where the endpoint left the choice to the kernel.
+    #[cfg(test)]
+    pub fn local_port(&self) -> u16 {
+        self.socket
+            .local_addr()
+            .unwrap()
+            .as_socket()
+            .unwrap()
+            .port()
+    }
+
     /// Begins to accept. Must be called within a runtime.
     pub fn listen(self) -> Result<tokio::net::TcpListener, NodeError> {
         let listening = self.socket.listen(BACKLOG);

@@ -11,6 +11,8 @@
 mod incoming;
 mod link;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use shakedown_core::interface::Peer;
