@@ -1,0 +1,326 @@
+//! A plan in words: what `shakedown plan` prints, nothing of which happens.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::Value;
+use shakedown_contracts::fault::{FaultKind, Selector};
+use shakedown_contracts::metric::{self, Condition, Unit};
+use shakedown_contracts::plan::{Gate, Injection, Plan, Requirement, Start, Trial};
+use shakedown_contracts::units::{Duration, Ratio};
+
+/// Schedules printed; the others differ in the draws alone.
+const TRIALS_SHOWN: usize = 10;
+/// Injections printed a trial.
+const INJECTIONS_SHOWN: usize = 20;
+
+/// Nodes, strategies with every option, workload, phases, schedules and gates, as text.
+pub fn describe(plan: &Plan) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("{}: {}", plan.name, plan.title));
+    let trials = plan.trials.len();
+    let trials = format!("{trials} trial{}", if trials == 1 { "" } else { "s" });
+    field(
+        &mut out,
+        "from",
+        &format!("{}, seed {}", plan.source, plan.seed),
+    );
+    field(
+        &mut out,
+        "stage",
+        &format!("{}, {trials}, about {}", stage(plan), total_time(plan)),
+    );
+    let nodes = plan.target.nodes.join(" ");
+    let ready = plan.target.ready_timeout;
+    field(
+        &mut out,
+        "target",
+        &format!("{}: {nodes}, ready within {ready}", plan.target.system),
+    );
+    strategies(&mut out, plan);
+    workload(&mut out, plan);
+    timeline(&mut out, plan);
+    faults(&mut out, plan);
+    for trial in plan.trials.iter().take(TRIALS_SHOWN) {
+        schedule(&mut out, plan, trial);
+    }
+    if plan.trials.len() > TRIALS_SHOWN {
+        let more = plan.trials.len() - TRIALS_SHOWN;
+        field(
+            &mut out,
+            "",
+            &format!("and {more} more, which differ in their draws alone"),
+        );
+    }
+    gates(&mut out, plan);
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+fn field(out: &mut String, name: &str, text: &str) {
+    line(out, &format!("  {name:<13} {text}"));
+}
+
+fn stage(plan: &Plan) -> String {
+    word(&plan.stage)
+}
+
+/// A unit variant by the name an experiment file uses.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+/// Sum of the phases over all trials: starting and final reads come on top.
+fn total_time(plan: &Plan) -> Duration {
+    let phases = &plan.phases;
+    let trial = phases
+        .warm_up
+        .saturating_add(phases.fault)
+        .saturating_add(phases.settle);
+    Duration::from_nanos(trial.as_nanos().saturating_mul(plan.trials.len() as u64))
+}
+
+fn strategies(out: &mut String, plan: &Plan) {
+    let strategy = &plan.target.strategy;
+    field(out, "detector", &options(&strategy.detector));
+    field(out, "recovery log", &options(&strategy.recovery_log));
+    field(out, "replication", &options(&strategy.replication));
+    field(
+        out,
+        "others",
+        "transactions, redundancy, balancing, automation: none",
+    );
+}
+
+/// A tagged value: its kind, then every option.
+fn options<T: Serialize>(value: &T) -> String {
+    let Ok(Value::Object(mut object)) = serde_json::to_value(value) else {
+        return String::new();
+    };
+    let kind = object
+        .remove("kind")
+        .map(|kind| plain(&kind))
+        .unwrap_or_default();
+    let options: Vec<String> = object
+        .iter()
+        .map(|(key, value)| format!("{key} {}", plain(value)))
+        .collect();
+    if options.is_empty() {
+        kind
+    } else {
+        format!("{kind}: {}", options.join(", "))
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(plain).collect();
+            if items.is_empty() {
+                "all nodes".to_owned()
+            } else {
+                items.join(" ")
+            }
+        }
+        Value::Object(object) => {
+            let parts: Vec<String> = object
+                .iter()
+                .map(|(key, value)| format!("{key} ↛ {}", plain(value)))
+                .collect();
+            parts.join("; ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn workload(out: &mut String, plan: &Plan) {
+    let workload = &plan.workload;
+    field(out, "workload", &options(&workload.kind));
+    let mix: Vec<String> = workload
+        .mix
+        .iter()
+        .map(|(name, share)| format!("{name} {}%", (share * 1e4).round() / 1e2))
+        .collect();
+    field(
+        out,
+        "",
+        &format!("{}/s open loop: {}", workload.rate, mix.join(", ")),
+    );
+    let reads = if workload.final_reads {
+        "everything read back at the end"
+    } else {
+        "no final reads"
+    };
+    field(out, "", &format!("timeout {}, {reads}", workload.timeout));
+    let groups: Vec<String> = workload
+        .groups
+        .iter()
+        .map(|group| match &group.beside {
+            Some(node) => format!("{} ({} beside {node})", group.name, group.clients),
+            None => format!("{} ({} outside)", group.name, group.clients),
+        })
+        .collect();
+    field(
+        out,
+        "clients",
+        &format!("{}: {}", workload.clients, groups.join(", ")),
+    );
+}
+
+fn timeline(out: &mut String, plan: &Plan) {
+    let phases = &plan.phases;
+    let fault = phases.warm_up;
+    let settle = fault.saturating_add(phases.fault);
+    let end = settle.saturating_add(phases.settle);
+    let text = format!(
+        "0s ─ warm-up ─ {} ─ fault ─ {} ─ settle ─ {}, bins of {}",
+        seconds(fault),
+        seconds(settle),
+        seconds(end),
+        phases.bin
+    );
+    field(out, "timeline", &text);
+}
+
+fn faults(out: &mut String, plan: &Plan) {
+    if plan.faults.is_empty() {
+        field(out, "faults", "none");
+    }
+    for (index, fault) in plan.faults.iter().enumerate() {
+        let nodes = match (&fault.kind, &fault.nodes) {
+            (FaultKind::Partition { .. }, Selector::All) => String::new(),
+            (_, nodes) => format!(" on {nodes}"),
+        };
+        let kind = options(&fault.kind);
+        let (kind, rest) = kind
+            .split_once(": ")
+            .map_or((kind.as_str(), ""), |parts| parts);
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            format!(" ({rest})")
+        };
+        let label = if index == 0 { "faults" } else { "" };
+        field(out, label, &format!("{}: {kind}{nodes}{rest}", fault.name));
+    }
+    if plan.preparations.hold_unsynced {
+        field(
+            out,
+            "preparation",
+            "nodes hold written bytes back until they are synced",
+        );
+    }
+}
+
+fn schedule(out: &mut String, plan: &Plan, trial: &Trial) {
+    field(
+        out,
+        &format!("trial {}", trial.index),
+        &format!("seed {}", trial.seed),
+    );
+    for injection in trial.schedule.iter().take(INJECTIONS_SHOWN) {
+        field(out, "", &injection_line(plan, injection));
+    }
+    if trial.schedule.len() > INJECTIONS_SHOWN {
+        let more = trial.schedule.len() - INJECTIONS_SHOWN;
+        field(out, "", &format!("and {more} more injections"));
+    }
+}
+
+/// Times are those of the trial, from the beginning of its warm-up.
+fn injection_line(plan: &Plan, injection: &Injection) -> String {
+    let fault = plan
+        .faults
+        .iter()
+        .find(|fault| fault.name == injection.fault);
+    let restart = fault.is_some_and(|fault| matches!(fault.kind, FaultKind::Restart {}));
+    let name = match injection.occurrence {
+        0 => injection.fault.clone(),
+        again => format!("{}#{again}", injection.fault),
+    };
+    let (when, healed) = match (&injection.start, injection.duration) {
+        (Start::At(at), duration) => {
+            let start = plan.phases.warm_up.saturating_add(*at);
+            let end =
+                duration.map(|duration| format!("at {}", seconds(start.saturating_add(duration))));
+            (format!("at {}", seconds(start)), end)
+        }
+        (Start::After(event), duration) => (
+            format!("after {event}"),
+            duration.map(|duration| format!("{duration} later")),
+        ),
+    };
+    let healed = match healed {
+        _ if restart => "when it is ready again".to_owned(),
+        Some(healed) => healed,
+        None => "when the settle phase begins".to_owned(),
+    };
+    format!("{when} {name}, healed {healed}")
+}
+
+/// Seconds to the microsecond, without zeros at the end.
+fn seconds(duration: Duration) -> String {
+    let text = format!("{:.6}", duration.as_secs_f64());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn gates(out: &mut String, plan: &Plan) {
+    if plan.gates.is_empty() {
+        field(
+            out,
+            "gates",
+            "none: it passes when every fault was verified",
+        );
+    }
+    for (index, gate) in plan.gates.iter().enumerate() {
+        field(out, if index == 0 { "gates" } else { "" }, &gate_line(gate));
+    }
+    if let Some(expect) = &plan.expect {
+        let gates = match expect.gates.is_empty() {
+            true => String::new(),
+            false => format!(", by exactly {}", expect.gates.join(", ")),
+        };
+        field(out, "expected", &format!("{}{gates}", expect.verdict));
+    }
+}
+
+fn gate_line(gate: &Gate) -> String {
+    let mut text = match &gate.require {
+        Requirement::Consistency(level) => format!("{} is {level}", gate.metric),
+        Requirement::Condition(condition) => {
+            let unit = metric::describe(&gate.metric).map(|metric| metric.unit);
+            format!(
+                "{} {} {}",
+                gate.statistic.name(),
+                gate.metric,
+                bound(condition, unit)
+            )
+        }
+    };
+    if let Some(fault) = &gate.fault {
+        // Writing to a string does not fail.
+        let _ = write!(text, " of {fault}");
+    }
+    text
+}
+
+fn bound(condition: &Condition, unit: Option<Unit>) -> String {
+    let number = condition.bound;
+    let bound = match unit {
+        Some(Unit::Milliseconds) => Duration::from_nanos((number * 1e6).round() as u64).to_string(),
+        Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
+        Some(Unit::PerHour) => format!("{number} an hour"),
+        Some(Unit::PerSecond) => format!("{number}/s"),
+        Some(Unit::Count) | None => number.to_string(),
+    };
+    format!("{} {bound}", condition.comparison.symbol())
+}

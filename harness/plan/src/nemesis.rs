@@ -1,0 +1,199 @@
+//! `[nemesis]`: faults drawn from the seed, one an interval.
+//!
+//! The fault phase is cut into slots of one interval. Each slot draws a kind and a start in its
+//! first half; the fault lasts half the interval, so that none overlaps the next or the end of the
+//! phase. A slot draws from a stream of its own: a longer phase changes no earlier slot.
+
+use std::collections::BTreeMap;
+
+use shakedown_contracts::catalogue;
+use shakedown_contracts::fault::{
+    Crash, CutBehavior, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss,
+    PartitionShape, Selector,
+};
+use shakedown_contracts::plan::{Fault, Injection, Phases, Start, Trial};
+use shakedown_contracts::random::Random;
+use shakedown_contracts::units::{Duration, Ratio};
+
+use crate::fault::{Endpoints, Planned, Timing};
+use crate::reader::{TableReader, find_available};
+
+/// Half of it is the fault; shorter than this and injection itself takes longer.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// A schedule longer than this is a mistake in a unit.
+const SLOTS_MAX: u64 = 10_000;
+
+/// What the nemesis draws from; empty without `[nemesis]`.
+#[derive(Debug, Default)]
+pub(crate) struct Nemesis {
+    faults: Vec<Planned>,
+    interval: Duration,
+    slots: u64,
+}
+
+/// Reads the table.
+pub(crate) fn read(
+    root: &TableReader<'_>,
+    fixed: &[Planned],
+    endpoints: &Endpoints,
+    phases: &Phases,
+) -> Nemesis {
+    let Some(table) = root.table("nemesis") else {
+        return Nemesis::default();
+    };
+    let faults = read_faults(&table, fixed, endpoints);
+    let interval = table.duration("interval").map(|placed| placed.value);
+    let interval = interval.unwrap_or(Duration::from_secs(2));
+    let slots = phases.fault.as_nanos() / interval.as_nanos().max(1);
+    let place = if table.has("interval") {
+        "interval"
+    } else {
+        "faults"
+    };
+    if interval < INTERVAL_MIN {
+        let message = format!("the nemesis cannot act every {interval}");
+        table.invalid(place, message, format!("give at least {INTERVAL_MIN}"));
+    } else if slots == 0 {
+        let message = format!(
+            "no interval of {interval} fits the fault phase of {}",
+            phases.fault
+        );
+        table.invalid(
+            place,
+            message,
+            "shorten `nemesis.interval`, or lengthen `phases.fault`",
+        );
+    } else if slots > SLOTS_MAX {
+        let message = format!("the nemesis would act {slots} times a trial");
+        table.invalid(
+            place,
+            message,
+            format!("lengthen `nemesis.interval`; at most {SLOTS_MAX} times"),
+        );
+    }
+    table.finish();
+    Nemesis {
+        faults,
+        interval,
+        slots: slots.min(SLOTS_MAX),
+    }
+}
+
+fn read_faults(table: &TableReader<'_>, fixed: &[Planned], endpoints: &Endpoints) -> Vec<Planned> {
+    let hint = "list fault kinds: `faults = [\"kill\", \"pause\", \"partition\"]`";
+    if !table.has("faults") {
+        table.missing("faults", hint);
+    }
+    let Some(kinds) = table.texts("faults") else {
+        return Vec::new();
+    };
+    if kinds.is_empty() {
+        table.invalid("faults", "the nemesis has nothing to draw from", hint);
+    }
+    let key = table.key("faults");
+    let mut faults: Vec<Planned> = Vec::new();
+    for kind in kinds {
+        let Some(name) = find_available(&kind, &key, "fault", catalogue::FAULTS, table.log) else {
+            continue;
+        };
+        let links = matches!(name, "partition" | "delay" | "loss");
+        if links && endpoints.nodes.len() < 2 {
+            let message = format!("`{name}` needs links between nodes, and there is one node");
+            let hint = Some("set `target.nodes` to 2 or more".to_owned());
+            table.log.invalid(&kind.span, &key, message, hint);
+        }
+        let fault = default_fault(name);
+        if faults
+            .iter()
+            .chain(fixed)
+            .any(|other| other.fault.name == fault.name)
+        {
+            let message = format!("there would be two faults named `{}`", fault.name);
+            let hint = Some("list each kind once, and name no fault of your own so".to_owned());
+            table.log.invalid(&kind.span, &key, message, hint);
+        }
+        faults.push(Planned {
+            fault,
+            timing: Timing::Drawn,
+            duration: None,
+            span: kind.span,
+        });
+    }
+    faults
+}
+
+/// One node, drawn at injection, with parameters that every strategy should survive.
+fn default_fault(kind: &str) -> Fault {
+    let links = || LinkSelection {
+        direction: Direction::Both,
+        peers: Vec::new(),
+    };
+    let ratio = |share| Ratio::new(share).expect("a constant between 0 and 1");
+    let fault = match kind {
+        "kill" => FaultKind::Kill {
+            crash: Crash::Process,
+        },
+        "pause" => FaultKind::Pause {},
+        "restart" => FaultKind::Restart {},
+        "partition" => FaultKind::Partition {
+            shape: PartitionShape::Isolate,
+            behavior: CutBehavior::Drop,
+        },
+        "delay" => FaultKind::Delay {
+            delay: Delay {
+                latency: Duration::from_millis(100),
+                jitter: Duration::from_millis(20),
+                correlation: ratio(0.0),
+                distribution: Distribution::Normal,
+            },
+            links: links(),
+        },
+        _ => FaultKind::Loss {
+            loss: Loss {
+                loss: ratio(0.2),
+                correlation: ratio(0.0),
+            },
+            links: links(),
+        },
+    };
+    Fault {
+        name: format!("nemesis-{kind}"),
+        kind: fault,
+        nodes: Selector::One,
+    }
+}
+
+impl Nemesis {
+    /// What happens in the trial of this seed.
+    pub fn draw(&self, trial_seed: u64) -> Vec<Injection> {
+        let half = Duration::from_nanos(self.interval.as_nanos() / 2);
+        let mut occurrences: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut injections = Vec::new();
+        for slot in 0..self.slots {
+            let mut random = Random::keyed(trial_seed, "nemesis", &slot.to_string());
+            let Some(planned) = random.pick(&self.faults) else {
+                break;
+            };
+            let begin = Duration::from_nanos(self.interval.as_nanos().saturating_mul(slot));
+            let occurrence = occurrences.entry(&planned.fault.name).or_default();
+            let restart = matches!(planned.fault.kind, FaultKind::Restart {});
+            injections.push(Injection {
+                fault: planned.fault.name.clone(),
+                occurrence: *occurrence,
+                start: Start::At(begin.saturating_add(crate::schedule::jitter(&mut random, half))),
+                duration: (!restart).then_some(half),
+            });
+            *occurrence += 1;
+        }
+        injections
+    }
+
+    /// The faults that were drawn at least once: one that never happens cannot be verified.
+    pub fn faults_in(&self, trials: &[Trial]) -> Vec<Planned> {
+        let drawn = |planned: &&Planned| {
+            let mut injections = trials.iter().flat_map(|trial| &trial.schedule);
+            injections.any(|injection| injection.fault == planned.fault.name)
+        };
+        self.faults.iter().filter(drawn).cloned().collect()
+    }
+}

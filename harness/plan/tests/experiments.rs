@@ -1,0 +1,309 @@
+//! Plans of whole experiment files: goldens, and what must hold for every plan.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use shakedown_contracts::plan::{Plan, Start};
+use shakedown_contracts::units::Duration;
+use shakedown_plan::{Overrides, PlanError, ProblemKind, Source, compile, describe};
+
+fn plans(text: &str) -> Result<Vec<Plan>, PlanError> {
+    let source = Source {
+        path: "experiments/example.toml",
+        text,
+        name: "example",
+    };
+    compile(&source, &Overrides::default())
+}
+
+fn plan(text: &str) -> Plan {
+    let mut plans = plans(text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plans.len(), 1);
+    plans.remove(0)
+}
+
+fn toml_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(toml_files(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+const WHOLE: &str = include_str!("whole.toml");
+
+#[test]
+fn a_whole_experiment_becomes_its_plans() {
+    let plans = plans(WHOLE).unwrap_or_else(|error| panic!("{error}"));
+    let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "example@fixed@target.nodes=3",
+            "example@fixed@target.nodes=5",
+            "example@no-heartbeat@target.nodes=3",
+            "example@no-heartbeat@target.nodes=5",
+        ]
+    );
+    insta::assert_json_snapshot!("whole_plan", plans[1]);
+    insta::assert_snapshot!("whole_description", describe(&plans[1]));
+}
+
+#[test]
+fn a_nearly_empty_experiment_gets_every_default() {
+    let plan = plan("[[fault]]\nkind = \"kill\"\n");
+    insta::assert_json_snapshot!("defaults", plan);
+    insta::assert_snapshot!("defaults_description", describe(&plan));
+}
+
+#[test]
+fn each_malformed_file_is_told_with_line_span_and_hint() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/malformed");
+    let files = toml_files(&folder);
+    assert!(files.len() >= 12, "{} malformed files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let path = format!("malformed/{stem}.toml");
+        let source = Source {
+            path: &path,
+            text: &text,
+            name: &stem,
+        };
+        let error = compile(&source, &Overrides::default()).expect_err(&stem);
+        insta::assert_snapshot!(format!("malformed_{stem}"), error.to_string());
+    }
+}
+
+#[test]
+fn every_experiment_of_the_project_compiles_and_survives_json() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let files = toml_files(&folder);
+    assert!(!files.is_empty());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let path = file.display().to_string();
+        let source = Source {
+            path: &path,
+            text: &text,
+            name: "experiment",
+        };
+        match compile(&source, &Overrides::default()) {
+            Ok(plans) => {
+                for plan in plans {
+                    let json = serde_json::to_string(&plan).unwrap();
+                    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+                    assert!(!describe(&plan).is_empty());
+                }
+            }
+            // An experiment may be ahead of this version, but not malformed.
+            Err(error) => {
+                let unavailable = |kind| kind == ProblemKind::Unavailable;
+                assert!(
+                    error.problems.iter().all(|p| unavailable(p.kind)),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_read_back_from_json_is_the_same_plan() {
+    for plan in plans(WHOLE).unwrap() {
+        let json = serde_json::to_string_pretty(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    }
+}
+
+#[test]
+fn the_same_file_and_seed_give_the_same_plan_and_another_seed_another() {
+    assert_eq!(plans(WHOLE), plans(WHOLE));
+    let source = Source {
+        path: "e.toml",
+        text: WHOLE,
+        name: "e",
+    };
+    let seeded = |seed| {
+        let overrides = Overrides {
+            seed: Some(seed),
+            ..Overrides::default()
+        };
+        compile(&source, &overrides).unwrap().remove(0).trials
+    };
+    assert_eq!(seeded(5), seeded(5));
+    assert_ne!(seeded(5), seeded(6));
+}
+
+#[test]
+fn a_variant_changes_only_what_it_names() {
+    let base =
+        "title = \"t\"\ntrials = 4\n[[fault]]\nname = \"f\"\nkind = \"kill\"\nat_jitter = \"1s\"\n";
+    let variant = "[[variant]]\nname = \"v\"\ntarget.strategy.detector = { kind = \"none\" }\n";
+    let alone = plan(base);
+    let mut varied = plan(&format!("{base}{variant}"));
+    assert_ne!(
+        varied.target.strategy.detector,
+        alone.target.strategy.detector
+    );
+    assert_eq!(
+        (varied.name.as_str(), varied.variant.as_deref()),
+        ("example@v", Some("v"))
+    );
+    varied.target.strategy.detector = alone.target.strategy.detector.clone();
+    varied.name = alone.name.clone();
+    varied.variant = None;
+    assert_eq!(varied, alone);
+}
+
+#[test]
+fn removing_one_fault_changes_no_other_faults_draw() {
+    let fault = |name: &str| {
+        format!(
+            "[[fault]]\nname = \"{name}\"\nkind = \"delay\"\nlatency = \"5ms\"\nat_jitter = \"1s\"\n"
+        )
+    };
+    let head = "trials = 5\n";
+    let both = plan(&format!("{head}{}{}", fault("a"), fault("b")));
+    let alone = plan(&format!("{head}{}", fault("b")));
+    let starts = |plan: &Plan| -> Vec<Start> {
+        let of_b = plan
+            .trials
+            .iter()
+            .flat_map(|t| &t.schedule)
+            .filter(|i| i.fault == "b");
+        of_b.map(|injection| injection.start.clone()).collect()
+    };
+    assert_eq!(starts(&both), starts(&alone));
+    // The draws are draws: five equal ones out of a million values are none.
+    assert!(starts(&alone).windows(2).any(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn the_nemesis_never_overlaps_itself_or_the_end_of_the_fault_phase() {
+    let text = "trials = 20\n[phases]\nfault = \"11s\"\n[nemesis]\nfaults = [\"kill\", \"pause\", \"partition\"]\ninterval = \"2s\"\n";
+    let plan = plan(text);
+    let mut kinds = std::collections::BTreeSet::new();
+    for trial in &plan.trials {
+        assert_eq!(
+            trial.schedule.len(),
+            5,
+            "one in each whole interval of 11 s"
+        );
+        let mut free = Duration::ZERO;
+        for injection in &trial.schedule {
+            let Start::At(start) = injection.start else {
+                panic!("the nemesis draws times")
+            };
+            assert!(start >= free, "{injection:?} begins before {free}");
+            free = start.saturating_add(injection.duration.unwrap());
+            kinds.insert(injection.fault.clone());
+        }
+        assert!(free <= plan.phases.fault);
+    }
+    assert_eq!(kinds.len(), 3, "a hundred draws out of three miss none");
+    assert_eq!(plan.faults.len(), 3);
+}
+
+#[test]
+fn clients_beside_nodes_are_spread_evenly() {
+    let plan =
+        plan("[workload]\nclients = 8\nplacement = \"beside\"\n[[fault]]\nkind = \"pause\"\n");
+    let groups = plan.workload.groups.iter();
+    let groups: Vec<_> = groups
+        .map(|g| (g.name.as_str(), g.beside.as_deref().unwrap(), g.clients))
+        .collect();
+    assert_eq!(groups, [("c1", "n1", 3), ("c2", "n2", 3), ("c3", "n3", 2)]);
+}
+
+#[test]
+fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
+    let with_fault = |text: &str| format!("{text}\n[[fault]]\nkind = \"kill\"\n");
+    for text in [
+        with_fault("stage = \"simulation\""),
+        with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
+        with_fault("[target]\nrole.app = { count = 2 }"),
+        with_fault("[target.strategy]\ntransactions = { kind = \"two-phase-commit\", shards = 2 }"),
+        with_fault("[target.strategy]\nbalancing = { kind = \"round-robin\" }"),
+        with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
+        with_fault("[nemesis]\nfaults = [\"clock-bump\"]"),
+        "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),
+        "[[fault]]\nkind = \"kill\"\nafter = \"transaction.prepared\"\n".to_owned(),
+        "[[fault]]\nkind = \"kill\"\nnodes = \"coordinator\"\n".to_owned(),
+        with_fault("[[gate]]\nmetric = \"recovery.steady_state\"\nrequire = \"< 2s\""),
+        with_fault("[[gate]]\nmetric = \"consistency\"\nrequire = \"serializable\""),
+    ] {
+        let error = plans(&text).expect_err(&text);
+        let kinds: Vec<ProblemKind> = error.problems.iter().map(|p| p.kind).collect();
+        assert_eq!(kinds, [ProblemKind::Unavailable], "{text}\n{error}");
+        assert!(
+            error.problems[0].message.contains("not available yet"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_override_is_told_of_the_option() {
+    let source = Source {
+        path: "e.toml",
+        text: "[[fault]]\nkind = \"kill\"\n",
+        name: "e",
+    };
+    let overrides = Overrides {
+        trials: Some(0),
+        stage: Some("locl".into()),
+        seed: None,
+    };
+    let error = compile(&source, &overrides).unwrap_err();
+    insta::assert_snapshot!("wrong_override", error.to_string());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
+        let _ = plans(&text).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = plans(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn a_whole_experiment_with_one_piece_replaced_never_panics(
+        start in 0..WHOLE.len(),
+        length in 0..12_usize,
+        piece in "[a-z0-9\"=\\[\\]{}.,\n é-]{0,8}",
+    ) {
+        let whole: Vec<char> = WHOLE.chars().collect();
+        let start = start.min(whole.len());
+        let end = (start + length).min(whole.len());
+        let text: String =
+            whole[..start].iter().copied().chain(piece.chars()).chain(whole[end..].iter().copied()).collect();
+        match plans(&text) {
+            Ok(plans) => {
+                for plan in plans {
+                    let json = serde_json::to_string(&plan).unwrap();
+                    prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+                }
+            }
+            Err(error) => {
+                prop_assert!(!error.problems.is_empty());
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}
