@@ -1,10 +1,8 @@
 //! A plan in words: what `shakedown plan` prints, nothing of which happens.
 
-use std::fmt::Write;
-
 use serde::Serialize;
 use serde_json::Value;
-use shakedown_contracts::fault::{FaultKind, Selector};
+use shakedown_contracts::fault::{CutBehavior, FaultKind, PartitionShape, Selector};
 use shakedown_contracts::metric::{self, Condition, Unit};
 use shakedown_contracts::plan::{Gate, Injection, Plan, Requirement, Start, Trial};
 use shakedown_contracts::units::{Duration, Ratio};
@@ -131,13 +129,6 @@ fn plain(value: &Value) -> String {
                 items.join(" ")
             }
         }
-        Value::Object(object) => {
-            let parts: Vec<String> = object
-                .iter()
-                .map(|(key, value)| format!("{key} ↛ {}", plain(value)))
-                .collect();
-            parts.join("; ")
-        }
         other => other.to_string(),
     }
 }
@@ -221,6 +212,31 @@ fn faults(out: &mut String, plan: &Plan) {
     }
 }
 
+/// A partition's links in words.
+fn partition(kind: &FaultKind) -> Option<String> {
+    let FaultKind::Partition { shape, behavior } = kind else {
+        return None;
+    };
+    let shape = match shape {
+        PartitionShape::Grudge(grudge) => {
+            let deaf = grudge.iter().map(|(hearer, unheard)| {
+                let unheard: Vec<&str> = unheard.iter().map(String::as_str).collect();
+                format!("{hearer} does not hear {}", unheard.join(" "))
+            });
+            deaf.collect::<Vec<_>>().join("; ")
+        }
+        PartitionShape::FromTo { from, to } => format!("{to} does not hear {from}"),
+        shape => format!("shape {}", word(shape)),
+    };
+    Some(format!(
+        "{shape}, packets {}",
+        match behavior {
+            CutBehavior::Drop => "dropped",
+            CutBehavior::Reject => "rejected",
+        }
+    ))
+}
+
 fn schedule(out: &mut String, plan: &Plan, trial: &Trial) {
     field(
         out,
@@ -294,23 +310,19 @@ fn gates(out: &mut String, plan: &Plan) {
 }
 
 fn gate_line(gate: &Gate) -> String {
-    let mut text = match &gate.require {
+    let of = gate
+        .fault
+        .as_ref()
+        .map(|fault| format!(" of {fault}"))
+        .unwrap_or_default();
+    match &gate.require {
         Requirement::Consistency(level) => format!("{} is {level}", gate.metric),
         Requirement::Condition(condition) => {
             let unit = metric::describe(&gate.metric).map(|metric| metric.unit);
-            format!(
-                "{} {} {}",
-                gate.statistic.name(),
-                gate.metric,
-                bound(condition, unit)
-            )
+            let bound = bound(condition, unit);
+            format!("{} {}{of} {bound}", gate.statistic.name(), gate.metric)
         }
-    };
-    if let Some(fault) = &gate.fault {
-        // Writing to a string does not fail.
-        let _ = write!(text, " of {fault}");
     }
-    text
 }
 
 fn bound(condition: &Condition, unit: Option<Unit>) -> String {

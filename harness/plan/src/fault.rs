@@ -188,8 +188,8 @@ fn read_loss(table: &TableReader<'_>) -> Loss {
     if !table.has("loss") {
         table.missing("loss", "say how many packets are lost: `loss = \"5%\"`");
     }
-    let loss = table.ratio("loss").unwrap_or_default();
-    if table.has("loss") && loss.as_f64() == 0.0 {
+    let loss = table.ratio("loss");
+    if loss.is_some_and(|loss| loss.as_f64() == 0.0) {
         table.invalid(
             "loss",
             "a loss of 0% has no effect",

@@ -25,8 +25,8 @@ fn plan(text: &str) -> Plan {
 
 fn toml_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("an entry of that folder").path();
         if path.is_dir() {
             files.extend(toml_files(&path));
         } else if path
