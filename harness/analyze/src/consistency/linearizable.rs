@@ -1,0 +1,383 @@
+//! Whether the operations on one register can be put into an order that respects real time and
+//! explains every result.
+//!
+//! Intuition: walk along the completions in order of time. An operation must take effect at the
+//! latest when it completes; so at each completion, either it has taken effect already, or some
+//! operation that is under way takes effect now, and we go on. What is known of the past is a small
+//! *configuration*: how many completions are behind us, which operations under way have taken
+//! effect, and the register's value. A configuration seen before need not be searched again.
+//!
+//! * A read that fits takes effect at once, without branching: that never rules anything out.
+//! * Indeterminate operations stand in a set of their own. One takes effect only right before an
+//!   operation that observes its value: in any valid order, one whose value nobody observes can be
+//!   left out and the order stays valid.
+//! * The search has limits on steps and memory, and says so when it reaches them.
+//!
+//! Invariant: `Violation` and `Linearizable` are proofs; everything else is `Undecided`.
+//! Source: Wing & Gong 1993; Lowe 2017, "Testing for linearizability" (just-in-time linearization
+//! and memoisation).
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use shakedown_contracts::time::Moment;
+
+/// Most operations that may be under way at once on one register, and most indeterminate writes of
+/// one register whose value was observed: the width of a mask.
+const MASK_BITS: usize = 128;
+
+/// An operation on one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegisterOperation {
+    /// When it was invoked.
+    pub call: Moment,
+    /// When it completed; `None`: it may take effect at any time, or never.
+    pub completed: Option<Moment>,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// What an operation does to a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It saw this value; `None`: the register was absent.
+    Read(Option<u64>),
+    /// It set this value.
+    Write(u64),
+    /// It saw the first and set the second.
+    CompareAndSet(Option<u64>, u64),
+}
+
+impl Effect {
+    /// The value after it took effect, if it can take effect on `state`.
+    pub fn apply(self, state: Option<u64>) -> Option<Option<u64>> {
+        match self {
+            Effect::Read(seen) => (seen == state).then_some(state),
+            Effect::Write(value) => Some(Some(value)),
+            Effect::CompareAndSet(expected, value) => (expected == state).then_some(Some(value)),
+        }
+    }
+
+    /// The value it must find, if it must find one.
+    pub fn observes(self) -> Option<Option<u64>> {
+        match self {
+            Effect::Read(seen) | Effect::CompareAndSet(seen, _) => Some(seen),
+            Effect::Write(_) => None,
+        }
+    }
+
+    /// The value it leaves behind, if it sets one.
+    pub fn sets(self) -> Option<u64> {
+        match self {
+            Effect::Read(_) => None,
+            Effect::Write(value) | Effect::CompareAndSet(_, value) => Some(value),
+        }
+    }
+}
+
+/// How far a search may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most distinct configurations; each takes about 20 bytes.
+    pub configurations: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // About 60 MB and a few seconds; legal histories need about one an operation.
+        Limits {
+            configurations: 3_000_000,
+        }
+    }
+}
+
+/// What the search showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// There is an order.
+    Linearizable,
+    /// There is none: already the operations invoked before this one completed cannot be ordered.
+    Violation {
+        /// Position of that operation in the slice.
+        operation: usize,
+    },
+    /// A limit was reached; which, in words.
+    Undecided(String),
+}
+
+/// Decides the operations of one register that is absent at first.
+pub fn decide(operations: &[RegisterOperation], limits: Limits) -> Decision {
+    match Search::new(operations) {
+        Ok(search) => search.run(limits),
+        Err(reason) => Decision::Undecided(reason),
+    }
+}
+
+/// A completion, with everything that may take effect right then.
+#[derive(Debug)]
+struct Completion {
+    operation: usize,
+    /// The operation's place in the mask of operations under way.
+    slot: u32,
+    /// Operations under way, as (slot, operation), earliest completion first.
+    open: Vec<(u32, u32)>,
+    /// Indeterminate operations invoked by then: the first so many of the search's list.
+    available: usize,
+}
+
+#[derive(Debug)]
+struct Search<'a> {
+    operations: &'a [RegisterOperation],
+    completions: Vec<Completion>,
+    /// Indeterminate operations whose value somebody observes, by invocation.
+    indeterminate: Vec<usize>,
+}
+
+/// Where a search stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Configuration {
+    /// Completions behind us.
+    passed: u32,
+    /// Operations under way that have taken effect, by slot.
+    done: u128,
+    /// Indeterminate operations that have taken effect.
+    used: u128,
+    state: Option<u64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(operations: &'a [RegisterOperation]) -> Result<Self, String> {
+        let indeterminate = observed_indeterminate(operations);
+        if indeterminate.len() > MASK_BITS {
+            return Err(format!(
+                "{} indeterminate writes were observed, over the limit of {MASK_BITS}; use more keys or fewer operations per key",
+                indeterminate.len()
+            ));
+        }
+        let completions = completions(operations, &indeterminate)?;
+        Ok(Search {
+            operations,
+            completions,
+            indeterminate,
+        })
+    }
+
+    fn run(&self, limits: Limits) -> Decision {
+        let mut seen: HashSet<u128, BuildHasherDefault<LowBits>> = HashSet::default();
+        let mut stack = vec![Configuration {
+            passed: 0,
+            done: 0,
+            used: 0,
+            state: None,
+        }];
+        let mut furthest = 0;
+        let mut next = Vec::new();
+        // Bounded by the limit on `seen`: each configuration is expanded once.
+        while let Some(mut configuration) = stack.pop() {
+            let Some(completion) = self.advance(&mut configuration) else {
+                return Decision::Linearizable;
+            };
+            furthest = furthest.max(configuration.passed);
+            if !seen.insert(configuration.fingerprint()) {
+                continue;
+            }
+            if seen.len() > limits.configurations {
+                return Decision::Undecided(format!(
+                    "gave up after {} configurations; use more keys or fewer operations per key",
+                    limits.configurations
+                ));
+            }
+            next.clear();
+            self.expand(configuration, completion, &mut next);
+            stack.extend(next.iter().rev());
+        }
+        Decision::Violation {
+            operation: self.completions[furthest as usize].operation,
+        }
+    }
+
+    /// Goes on as long as there is nothing to choose; `None` when everything is explained.
+    fn advance(&self, configuration: &mut Configuration) -> Option<&Completion> {
+        loop {
+            let completion = self.completions.get(configuration.passed as usize)?;
+            for (slot, operation) in &completion.open {
+                let effect = self.operations[*operation as usize].effect;
+                let changes_nothing = effect.observes().is_some()
+                    && effect.apply(configuration.state) == Some(configuration.state);
+                configuration.done |= u128::from(changes_nothing) << slot;
+            }
+            if configuration.done >> completion.slot & 1 == 0 {
+                return Some(completion);
+            }
+            configuration.done &= !(1 << completion.slot);
+            configuration.passed += 1;
+        }
+    }
+
+    /// Everything that may take effect next, most promising first.
+    fn expand(&self, from: Configuration, completion: &Completion, next: &mut Vec<Configuration>) {
+        let waiting = |(slot, _): &&(u32, u32)| from.done >> *slot & 1 == 0;
+        for (slot, operation) in completion.open.iter().filter(waiting) {
+            if let Some(state) = self.operations[*operation as usize]
+                .effect
+                .apply(from.state)
+            {
+                next.push(Configuration {
+                    done: from.done | 1 << slot,
+                    state,
+                    ..from
+                });
+            }
+        }
+        let unused = |place: &usize| from.used >> *place & 1 == 0;
+        let observed = |value: Option<u64>, itself: usize| {
+            let waits =
+                |operation: usize| self.operations[operation].effect.observes() == Some(value);
+            completion
+                .open
+                .iter()
+                .filter(waiting)
+                .any(|(_, operation)| waits(*operation as usize))
+                || (0..completion.available)
+                    .filter(unused)
+                    .any(|place| place != itself && waits(self.indeterminate[place]))
+        };
+        for place in (0..completion.available).filter(unused) {
+            let effect = self.operations[self.indeterminate[place]].effect;
+            if let Some(state) = effect.apply(from.state)
+                && observed(state, place)
+            {
+                next.push(Configuration {
+                    used: from.used | 1 << place,
+                    state,
+                    ..from
+                });
+            }
+        }
+    }
+}
+
+impl Configuration {
+    /// 128 bits that differ for different configurations but for a chance of about
+    /// configurations² / 2^129.
+    fn fingerprint(&self) -> u128 {
+        let state = self.state.map_or([0, 0], |value| [1, value]);
+        let words = [
+            u64::from(self.passed),
+            self.done as u64,
+            (self.done >> 64) as u64,
+            self.used as u64,
+            (self.used >> 64) as u64,
+            state[0],
+            state[1],
+        ];
+        let (mut low, mut high) = (0x243f_6a88_85a3_08d3_u64, 0x1319_8a2e_0370_7344_u64);
+        for word in words {
+            low = mixed(low ^ word);
+            high = mixed(high.rotate_left(23).wrapping_add(word));
+        }
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+fn mixed(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A fingerprint is a hash already.
+#[derive(Debug, Default)]
+struct LowBits(u64);
+
+impl Hasher for LowBits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, fingerprint: u128) {
+        self.0 = fingerprint as u64;
+    }
+}
+
+fn observed_indeterminate(operations: &[RegisterOperation]) -> Vec<usize> {
+    let observers = operations.iter().filter(|operation| {
+        // An indeterminate read says nothing.
+        operation.completed.is_some() || operation.effect.sets().is_some()
+    });
+    let observed: BTreeSet<u64> = observers
+        .filter_map(|operation| operation.effect.observes().flatten())
+        .collect();
+    let mut found: Vec<usize> = (0..operations.len())
+        .filter(|position| operations[*position].completed.is_none())
+        .filter(|position| {
+            operations[*position]
+                .effect
+                .sets()
+                .is_some_and(|value| observed.contains(&value))
+        })
+        .collect();
+    found.sort_by_key(|position| operations[*position].call);
+    found
+}
+
+/// The completions in order, each with the operations under way at it.
+fn completions(
+    operations: &[RegisterOperation],
+    indeterminate: &[usize],
+) -> Result<Vec<Completion>, String> {
+    // At equal times invocations come first: the two operations are then concurrent, which only
+    // allows more orders.
+    let mut moments: Vec<(Moment, bool, usize)> = Vec::with_capacity(operations.len() * 2);
+    for (position, operation) in operations.iter().enumerate() {
+        if let Some(completed) = operation.completed {
+            moments.push((operation.call, false, position));
+            moments.push((completed, true, position));
+        }
+    }
+    moments.sort();
+    let mut slots: u128 = 0;
+    let mut open: Vec<(u32, u32)> = Vec::new();
+    let mut completions = Vec::with_capacity(moments.len() / 2);
+    for (moment, completes, position) in moments {
+        if !completes {
+            let slot = slots.trailing_ones();
+            if slot as usize == MASK_BITS {
+                return Err(format!(
+                    "more than {MASK_BITS} operations were under way at once; use more keys"
+                ));
+            }
+            slots |= 1 << slot;
+            open.push((slot, position as u32));
+            continue;
+        }
+        let place = open
+            .iter()
+            .position(|(_, other)| *other as usize == position);
+        let place = place.expect("an operation that completes was invoked before");
+        let slot = open[place].0;
+        let mut by_completion = open.clone();
+        by_completion.sort_by_key(|(_, other)| operations[*other as usize].completed);
+        let available = indeterminate.partition_point(|other| operations[*other].call <= moment);
+        completions.push(Completion {
+            operation: position,
+            slot,
+            open: by_completion,
+            available,
+        });
+        open.swap_remove(place);
+        slots &= !(1 << slot);
+    }
+    Ok(completions)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Consistency levels, decided from the history alone.
+//!
+//! [`linearizable`] decides one register, [`register`] splits a history into registers and collects
+//! the answers, [`witness`] reduces a violation to the few operations that show it.
+
+pub mod linearizable;
+pub mod register;
+pub mod witness;
+
+pub use register::{Consistency, check};
