@@ -197,7 +197,7 @@ fn read_loss(table: &TableReader<'_>) -> Loss {
         );
     }
     Loss {
-        loss,
+        loss: loss.unwrap_or_default(),
         correlation: table.ratio("correlation").unwrap_or_default(),
     }
 }
