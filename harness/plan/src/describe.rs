@@ -191,12 +191,11 @@ fn faults(out: &mut String, plan: &Plan) {
             (FaultKind::Partition { .. }, Selector::All) => String::new(),
             (_, nodes) => format!(" on {nodes}"),
         };
-        let kind = options(&fault.kind);
-        let (kind, rest) = kind
-            .split_once(": ")
-            .map_or((kind.as_str(), ""), |parts| parts);
+        let all = options(&fault.kind);
+        let (kind, rest) = all.split_once(": ").unwrap_or((&all, ""));
+        let rest = partition(&fault.kind).unwrap_or_else(|| rest.to_owned());
         let rest = if rest.is_empty() {
-            String::new()
+            rest
         } else {
             format!(" ({rest})")
         };
