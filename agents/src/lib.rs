@@ -11,4 +11,5 @@ pub mod ledger;
 pub mod network_agent;
 pub mod node_agent;
 pub mod process;
+pub mod recover;
 pub mod session;

@@ -3,6 +3,7 @@
 //! A fault declares what it does, is applied, is *seen* to be in effect, is undone, and is seen to
 //! be gone. What cannot be seen is reported as unverified, which makes the trial unknown.
 
+pub mod guard;
 pub mod network;
 pub mod process;
 
@@ -17,6 +18,15 @@ pub trait Fault<Host>: Send {
     /// # Errors
     /// [`Unverified`] when it could not be done or not be seen; nothing stays half applied.
     fn inject(&mut self, host: &mut Host) -> Result<Observation, Unverified>;
+
+    /// Begins what healing takes time for, such as a start, and says whether [`Fault::heal`] can be
+    /// called now. Called again until it says so; the fault itself bounds how long that takes.
+    ///
+    /// # Errors
+    /// [`Unverified`] when the fault cannot be healed; it is not asked again.
+    fn prepare_heal(&mut self, _host: &mut Host) -> Result<bool, Unverified> {
+        Ok(true)
+    }
 
     /// Undoes the fault and confirms that it is gone.
     ///

@@ -1,0 +1,104 @@
+//! Kill: SIGKILL to the node; the rest of its pid namespace goes with it.
+//!
+//! t0 lies between the system call and the moment the kernel marks the process as ended (its pidfd
+//! is readable). Healed is not "started" but "serves again". Two kills that overlap keep the node
+//! dead until both are healed.
+
+use shakedown_contracts::event::Evidence;
+use shakedown_contracts::fault::FaultId;
+use shakedown_contracts::time::Bracket;
+
+use super::ready::{AwaitReady, require_readiness};
+use crate::clock;
+use crate::faults::{Fault, Observation, Unverified};
+use crate::node_agent::node::{NodeProcess, Run};
+
+/// The fault.
+pub(super) struct Kill {
+    id: FaultId,
+    awaited: Option<AwaitReady>,
+}
+
+impl Kill {
+    pub fn new(id: FaultId) -> Self {
+        Kill { id, awaited: None }
+    }
+}
+
+impl Fault<NodeProcess> for Kill {
+    fn inject(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
+        require_readiness(host)?;
+        let observation = kill_or_find_dead(host)?;
+        host.dead_by.insert(self.id.clone());
+        Ok(observation)
+    }
+
+    fn prepare_heal(&mut self, host: &mut NodeProcess) -> Result<bool, Unverified> {
+        if let Some(awaited) = &self.awaited {
+            return awaited.poll(host);
+        }
+        host.dead_by.remove(&self.id);
+        if !host.dead_by.is_empty() {
+            return Ok(true);
+        }
+        if matches!(host.state(), Run::Dead) {
+            host.start()?;
+        }
+        let awaited = AwaitReady::running(host)?;
+        self.awaited = Some(awaited);
+        awaited.poll(host)
+    }
+
+    fn heal(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
+        match &self.awaited {
+            Some(awaited) => awaited.observation(host),
+            None => {
+                let others: Vec<_> = host.dead_by.iter().map(ToString::to_string).collect();
+                Ok(at_once(
+                    "nothing",
+                    format!("still dead by {}", others.join(", ")),
+                ))
+            }
+        }
+    }
+}
+
+/// Kills the running node, or states that it was dead already.
+pub(super) fn kill_or_find_dead(host: &mut NodeProcess) -> Result<Observation, Unverified> {
+    if matches!(host.state(), Run::Dead) {
+        return Ok(at_once("nothing", "the node was dead already".to_owned()));
+    }
+    let killed = host.kill()?;
+    let observed = format!(
+        "{} ended {:.3} ms after the call, by {}; none of its pid namespace lives",
+        killed.pid,
+        killed.at.width().as_millis_f64(),
+        killed.status
+    );
+    let mechanism = "SIGKILL by pidfd, to the node and to its namespace's init".to_owned();
+    Ok(Observation {
+        at: killed.at,
+        evidence: Evidence {
+            mechanism,
+            observed,
+            achieved: Vec::new(),
+        },
+    })
+}
+
+/// An observation of what is so already.
+pub(super) fn at_once(mechanism: &str, observed: String) -> Observation {
+    let now = clock::now();
+    let mechanism = mechanism.to_owned();
+    Observation {
+        at: Bracket {
+            before: now,
+            after: now,
+        },
+        evidence: Evidence {
+            mechanism,
+            observed,
+            achieved: Vec::new(),
+        },
+    }
+}
