@@ -34,6 +34,11 @@ pub fn node_process() {
     let Ok(config) = std::env::var(CONFIG_VARIABLE) else {
         return; // All ignored tests were asked for: this one is no test.
     };
+    // The other end of stdin is the test: when it dies, however it dies, so does the node.
+    std::thread::spawn(|| {
+        let _nothing_is_ever_sent = io::stdin().read(&mut [0]);
+        std::process::exit(2);
+    });
     if let Err(error) = shakedown_node::run(Path::new(&config), None) {
         eprintln!("{error}");
         std::process::exit(1);
@@ -103,7 +108,7 @@ impl Cluster {
         let child = command
             .args(["--exact", "node_process", "--ignored", "--nocapture"])
             .env(CONFIG_VARIABLE, self.write_config(node))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)
             .spawn()
@@ -214,7 +219,8 @@ impl Drop for Cluster {
                 self.kill(node);
             }
             if std::thread::panicking() {
-                eprintln!("--- {}:\n{}", self.members[node].name, self.output(node));
+                let output = fs::read_to_string(self.output_path(node)).unwrap_or_default();
+                eprintln!("--- {}:\n{output}", self.members[node].name);
             }
         }
     }
