@@ -3,7 +3,10 @@
 //! A node is `step(now, input) → outputs` (see [`interface`]): no sockets, clock, entropy or threads
 //! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
 
+pub mod detector;
 pub mod interface;
 pub mod message;
 pub mod node;
+pub mod recovery_log;
+pub mod replication;
 pub mod store;

@@ -1,11 +1,24 @@
 //! A node: the strategies of its configuration, composed into one state machine.
+//!
+//! [`Node::step`] takes one input and returns what to do. The detector watches the peers; the
+//! replica holds log, state and role; the recovery log sits below it.
+//! Invariant: the same configuration and the same inputs at the same moments give the same outputs,
+//! on every machine.
 
-use shakedown_contracts::event::Role;
+use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{NodeConfig, Status};
+use shakedown_contracts::strategy::{RecoveryLog as RecoveryLogOptions, Strategy};
 use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use crate::interface::{Input, Output};
+use crate::detector::rhythm;
+use crate::detector::watch::Watch;
+use crate::interface::{Input, Output, Peer, Timer};
+use crate::recovery_log::record::{Recovered, recover};
+use crate::recovery_log::{Found, empty_means_new, recovery_log};
+use crate::replication::replica::{Replica, Setting};
+use crate::replication::rules;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -33,30 +46,136 @@ pub enum ConfigError {
 /// The node.
 #[derive(Debug)]
 pub struct Node {
-    status: Status,
+    watch: Watch,
+    replica: Replica,
+    forgetful: bool,
 }
 
 impl Node {
     /// A node that has not started; its first input is [`Input::Start`].
     pub fn new(config: &NodeConfig) -> Result<Node, ConfigError> {
-        let status = Status {
-            node: config.name.clone(),
-            role: Role::Backup,
-            epoch: 0,
-            primary: None,
-            position: 0,
-            committed: 0,
+        let names: Vec<String> = config
+            .members
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
+        let Some(me) = names.iter().position(|name| *name == config.name) else {
+            return Err(ConfigError::NotAMember {
+                name: config.name.clone(),
+                members: names.join(", "),
+            });
         };
-        Ok(Node { status })
+        let me = Peer(me as u32);
+        let peers = (0..)
+            .map(Peer)
+            .zip(names.iter().cloned())
+            .filter(|(peer, _)| *peer != me);
+        let Strategy {
+            detector,
+            recovery_log: log,
+            replication,
+        } = &config.strategy;
+        let watch = Watch::new(detector, peers.collect())?;
+        let interval = rhythm(detector).map(|(interval, _)| interval);
+        let setting = Setting {
+            rules: rules(replication, names.len() as u32, me),
+            names,
+            me,
+            beat: beat(interval),
+            patience: watch.nominal_silence(),
+            empty_means_new: empty_means_new(log),
+        };
+        let forgetful = matches!(log, RecoveryLogOptions::None {});
+        let replica = Replica::new(setting, recovery_log(log)?, config.seed);
+        Ok(Node {
+            watch,
+            replica,
+            forgetful,
+        })
     }
 
     /// Takes one input and says what to do about it.
-    pub fn step(&mut self, _now: Moment, _input: Input) -> Vec<Output> {
-        Vec::new()
+    pub fn step(&mut self, now: Moment, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.replica.at(now);
+        if let Input::Start { checkpoints, log } = input {
+            self.watch.start(now);
+            self.start(&checkpoints, &log, &mut out);
+        } else {
+            self.watch.notice_own_pause(now);
+            self.take(now, input, &mut out);
+        }
+        self.watch.beat(now, self.replica.portrait(), &mut out);
+        if self.watch.judge(now, &mut out) {
+            self.replica.suspicion_changed(self.watch.suspected());
+        }
+        self.replica.settle();
+        out.extend(self.replica.take_outputs());
+        out
+    }
+
+    fn start(&mut self, checkpoints: &[Vec<u8>], log: &[u8], out: &mut Vec<Output>) {
+        let empty = self.forgetful || (checkpoints.is_empty() && log.is_empty());
+        if empty {
+            return self.replica.start(Recovered::default(), None);
+        }
+        match recover(checkpoints, log) {
+            Ok(recovered) => {
+                // `took` is the driver's to fill in: a step has no clock.
+                let event = Event::RecoveryCompleted {
+                    records: recovered.records,
+                    bytes: recovered.log_bytes,
+                    took: Duration::ZERO,
+                };
+                out.push(Output::Note { event });
+                let log_bytes = recovered.log_bytes;
+                let torn = log_bytes < log.len() as u64;
+                let nothing = recovered.checkpoint.is_none() && recovered.records == 0;
+                let found = (!nothing || torn).then_some(Found { log_bytes, torn });
+                self.replica.start(recovered, found);
+            }
+            Err(error) => out.push(Output::Fatal {
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    fn take(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Start { .. } => {}
+            Input::Heartbeat { from, heartbeat } => {
+                self.replica.heard(from, &heartbeat);
+                let portrait = self.replica.portrait();
+                self.watch.receive(now, (from, &heartbeat), portrait, out);
+            }
+            Input::Message { from, message } => self.replica.message(from, message),
+            Input::Reconnected { peer } => self.replica.reconnected(peer),
+            Input::Timer {
+                timer: Timer::Replication,
+            } => self.replica.tick(),
+            Input::Timer { timer: Timer::Sync } => self.replica.sync_due(),
+            Input::Timer {
+                timer: Timer::Checkpoint,
+            } => self.replica.checkpoint_if_due(true),
+            // Due heartbeats and opinions are looked at in every step.
+            Input::Timer {
+                timer: Timer::Heartbeat | Timer::Suspicion,
+            } => {}
+            Input::DiskDone { token } => self.replica.disk_done(token),
+            Input::Request { id, request } => self.replica.request(id, request),
+        }
     }
 
     /// What `GET /v1/status` answers.
     pub fn status(&self) -> Status {
-        self.status.clone()
+        self.replica.status()
     }
+}
+
+/// The step of retries: a heartbeat, within reason.
+fn beat(interval: Option<Duration>) -> Duration {
+    let default = Duration::from_millis(100);
+    interval
+        .unwrap_or(default)
+        .clamp(Duration::from_millis(20), Duration::from_millis(200))
 }

@@ -29,6 +29,22 @@ pub enum Command {
     Transfer(TransferRequest),
 }
 
+impl Command {
+    /// Its size in a message, roughly.
+    pub fn size(&self) -> usize {
+        const FIXED: usize = 64;
+        FIXED
+            + match self {
+                Command::Nothing => 0,
+                Command::Put(key, _) | Command::Cas(key, _) => key.len(),
+                Command::OpenAccounts(request) => {
+                    request.accounts.iter().map(|(key, _)| key.len() + 24).sum()
+                }
+                Command::Transfer(transfer) => transfer.from.len() + transfer.to.len(),
+            }
+    }
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,7 +70,33 @@ pub struct Store {
     registers: BTreeMap<String, u64>,
     accounts: BTreeMap<String, Holding>,
     /// Outcome of every transfer ever decided.
+    #[serde(with = "pairs")]
     transfers: BTreeMap<u64, Outcome>,
+}
+
+/// A map as a list of pairs: JSON has no numeric keys, and inside a tagged enum serde cannot turn
+/// the text back into numbers.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Outcome;
+
+    pub fn serialize<S: Serializer>(
+        map: &BTreeMap<u64, Outcome>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u64, Outcome>, D::Error> {
+        Ok(Vec::<(u64, Outcome)>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
+    }
 }
 
 impl Store {
@@ -200,6 +242,14 @@ mod tests {
         );
         assert!(!accounts[0].journal_complete);
         assert!(read(&store, None)[0].journal_complete);
+    }
+
+    #[test]
+    fn a_store_survives_json() {
+        let mut store = bank();
+        store.apply(2, &transfer(7, 60));
+        let json = serde_json::to_string(&store).unwrap();
+        assert_eq!(serde_json::from_str::<Store>(&json).unwrap(), store);
     }
 
     #[test]

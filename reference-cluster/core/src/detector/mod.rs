@@ -1,0 +1,69 @@
+//! Failure detectors: from which moment on is a silent peer suspected?
+//!
+//! A detector turns evidence of life into a deadline for the next evidence, nothing else. When to
+//! send, what counts as evidence and whom to tell is in [`watch`], the same for all of them.
+//! Invariant: with the same evidence at the same moments, the same deadline on every machine.
+
+mod fixed_timeout;
+mod none;
+mod phi_accrual;
+pub mod watch;
+
+use std::fmt::Debug;
+
+use shakedown_contracts::strategy::Detector as Options;
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
+
+use crate::node::ConfigError;
+
+/// One observer's opinion of one peer.
+pub trait Detector: Debug + Send {
+    /// The peer was heard at `now`. `suspected`: it was held for failed until now, so that the
+    /// silence before was an outage and says nothing about its rhythm.
+    fn heard(&mut self, now: Moment, suspected: bool);
+
+    /// The moment at which the peer is suspected unless it is heard before; `None`: never, because
+    /// it was not heard yet or because this detector does not suspect.
+    fn next_deadline(&self) -> Option<Moment>;
+
+    /// True when the peer is to be held for failed at `now`.
+    fn suspects(&self, now: Moment) -> bool {
+        self.next_deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// The observer itself was stopped for `slept`: moves all evidence by as much, as if that time
+    /// had not been.
+    fn shift(&mut self, slept: Duration);
+
+    /// Silence after which a peer with the configured rhythm and no history would be suspected.
+    fn nominal_silence(&self) -> Duration;
+}
+
+/// The detector of the options, for one peer.
+pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
+    Ok(match options {
+        Options::None {} => Box::new(none::Never),
+        Options::FixedTimeout { timeout, .. } => {
+            Box::new(fixed_timeout::FixedTimeout::new(*timeout)?)
+        }
+        Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options)?),
+    })
+}
+
+/// Time between two heartbeats, and whether evidence of life is the ACK; `None`: no heartbeats.
+pub fn rhythm(options: &Options) -> Option<(Duration, bool)> {
+    match options {
+        Options::None {} => None,
+        Options::FixedTimeout {
+            heartbeat_interval,
+            ack,
+            ..
+        }
+        | Options::PhiAccrual {
+            heartbeat_interval,
+            ack,
+            ..
+        } => Some((*heartbeat_interval, *ack)),
+    }
+}

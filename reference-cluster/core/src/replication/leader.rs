@@ -1,0 +1,271 @@
+//! How a primary brings its backups up to date.
+//!
+//! Entries are sent as they come, several messages ahead of the answers; a backup that turns out to
+//! lack what was assumed says so and is probed message by message until the logs meet. One that
+//! is too far behind, or that applied what the group does not have, gets the whole state.
+//! A message without entries goes out at every tick: it carries the commit position, and finds out
+//! what was lost with a connection.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use shakedown_contracts::event::{Event, Role};
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
+
+use super::acknowledge::{Holder, committed};
+use super::reads::PendingRead;
+use super::replica::{Position, Replica};
+use crate::interface::{Peer, RequestId};
+use crate::message::Message;
+use crate::store::Command;
+
+/// Most entries under way to one backup.
+const WINDOW_ENTRIES: u64 = 4096;
+/// After this time a whole state that was not answered is sent again.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(2);
+
+/// What a primary knows of one backup.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    /// Next position to send.
+    next: u64,
+    /// Up to here it has the primary's log on disk.
+    matched: u64,
+    /// Whether the logs are known to meet; until then one message at a time.
+    probing: bool,
+    /// A probe is under way.
+    probed: bool,
+    last_sent: Moment,
+    snapshot_sent: Option<Moment>,
+    /// Newest round of a read that it confirmed.
+    pub confirmed: u64,
+    /// Was suspected and has not caught up since.
+    evicted: bool,
+}
+
+/// What only a primary has.
+#[derive(Debug)]
+pub(super) struct Leadership {
+    /// Its first entry: when that is committed, so is everything before it.
+    pub first: u64,
+    pub backups: BTreeMap<Peer, Progress>,
+    /// Clients that wait for a position to be committed.
+    pub waiting: BTreeMap<u64, RequestId>,
+    pub round: u64,
+    pub reads: VecDeque<PendingRead>,
+}
+
+impl Replica {
+    /// Takes on the role in the present epoch.
+    pub(super) fn become_primary(&mut self) {
+        let last = self.entries.last().position;
+        let progress = Progress {
+            next: last + 1,
+            matched: 0,
+            probing: true,
+            probed: false,
+            last_sent: Moment(0),
+            snapshot_sent: None,
+            confirmed: 0,
+            evicted: false,
+        };
+        let backups = self
+            .others()
+            .into_iter()
+            .map(|peer| (peer, progress.clone()))
+            .collect();
+        self.position = Position::Primary(Leadership {
+            first: last + 1,
+            backups,
+            waiting: BTreeMap::new(),
+            round: 0,
+            reads: VecDeque::new(),
+        });
+        self.leader = Some(self.setting.me);
+        self.takeover_due = None;
+        self.newcomer = None;
+        self.note(Event::RoleChanged {
+            role: Role::Primary,
+            epoch: self.epoch,
+        });
+        self.evict_suspected();
+        self.propose(Command::Nothing);
+        self.replicate();
+    }
+
+    /// Sends every backup what it lacks, as far as the windows allow.
+    pub(super) fn replicate(&mut self) {
+        for peer in self.others() {
+            self.replicate_to(peer, false);
+        }
+    }
+
+    /// At every tick: a sign of life to those who heard nothing since the last.
+    pub(super) fn lead(&mut self) {
+        for peer in self.others() {
+            self.replicate_to(peer, true);
+        }
+        self.ask_for_confirmation();
+    }
+
+    fn replicate_to(&mut self, peer: Peer, tick: bool) {
+        let last = self.entries.last().position;
+        let Position::Primary(leadership) = &mut self.position else {
+            return;
+        };
+        let Some(progress) = leadership.backups.get_mut(&peer) else {
+            return;
+        };
+        if let Some(sent) = progress.snapshot_sent {
+            if self.now.since(sent) < SNAPSHOT_RETRY {
+                return;
+            }
+            progress.snapshot_sent = None;
+        }
+        let mut heartbeat = tick && self.now.since(progress.last_sent) >= self.setting.beat;
+        // Bounded: every turn sends entries of a finite window or ends.
+        loop {
+            let new = progress.next <= last && progress.next - progress.matched <= WINDOW_ENTRIES;
+            let may_send = new && !(progress.probing && progress.probed);
+            if !may_send && !heartbeat {
+                return;
+            }
+            let Some(previous) = self.entries.point(progress.next - 1) else {
+                progress.snapshot_sent = Some(self.now);
+                return self.send_snapshot(peer);
+            };
+            let entries = if may_send {
+                self.entries.batch(progress.next)
+            } else {
+                Vec::new()
+            };
+            heartbeat = false;
+            progress.next += entries.len() as u64;
+            progress.probed = true;
+            progress.last_sent = self.now;
+            let (epoch, committed) = (self.epoch, self.committed);
+            let message = Message::Append {
+                epoch,
+                previous,
+                entries,
+                committed,
+            };
+            self.out
+                .push(crate::interface::Output::Send { to: peer, message });
+        }
+    }
+
+    fn send_snapshot(&mut self, peer: Peer) {
+        let Some(point) = self.entries.point(self.committed) else {
+            return;
+        };
+        let message = Message::Snapshot {
+            epoch: self.epoch,
+            point,
+            store: self.store.clone(),
+        };
+        self.send(peer, message);
+    }
+
+    fn progress(&mut self, peer: Peer, epoch: u64) -> Option<&mut Progress> {
+        let fenced = self.setting.rules.fenced();
+        let Position::Primary(leadership) = &mut self.position else {
+            return None;
+        };
+        // Without fencing an answer to anybody's message counts, like everything else.
+        if fenced && epoch != self.epoch {
+            return None;
+        }
+        leadership.backups.get_mut(&peer)
+    }
+
+    /// A backup has everything up to `position` on disk.
+    pub(super) fn on_appended(&mut self, from: Peer, epoch: u64, position: u64) {
+        let last = self.entries.last().position;
+        let Some(progress) = self.progress(from, epoch) else {
+            return;
+        };
+        progress.matched = progress.matched.max(position.min(last));
+        progress.next = progress.next.max(progress.matched + 1);
+        progress.probing = false;
+        progress.snapshot_sent = None;
+        self.replicate_to(from, false);
+    }
+
+    /// A backup lacks what was assumed.
+    pub(super) fn on_mismatch(&mut self, from: Peer, epoch: u64, hint: u64, snapshot: bool) {
+        let (last, now) = (self.entries.last().position, self.now);
+        let Some(progress) = self.progress(from, epoch) else {
+            return;
+        };
+        if progress.snapshot_sent.is_some() {
+            return;
+        }
+        progress.probing = true;
+        progress.probed = false;
+        if snapshot || hint > last {
+            progress.snapshot_sent = Some(now);
+            return self.send_snapshot(from);
+        }
+        progress.next = hint + 1;
+        self.replicate_to(from, true);
+    }
+
+    /// What was sent and not answered may be lost, and the backup may have lost it too.
+    pub fn reconnected(&mut self, peer: Peer) {
+        let last = self.entries.last().position;
+        let epoch = self.epoch;
+        let Some(progress) = self.progress(peer, epoch) else {
+            return;
+        };
+        let evicted = progress.evicted;
+        *progress = Progress {
+            next: last + 1,
+            matched: 0,
+            probing: true,
+            probed: false,
+            last_sent: Moment(0),
+            snapshot_sent: None,
+            confirmed: 0,
+            evicted,
+        };
+        self.replicate_to(peer, true);
+        self.ask_for_confirmation();
+    }
+
+    /// Suspected backups stop counting.
+    pub(super) fn evict_suspected(&mut self) {
+        let Position::Primary(leadership) = &mut self.position else {
+            return;
+        };
+        for (peer, progress) in &mut leadership.backups {
+            progress.evicted |= self.suspected.contains(peer);
+        }
+    }
+
+    /// Commits what enough nodes hold.
+    pub(super) fn commit_what_is_held(&mut self) {
+        let Position::Primary(leadership) = &mut self.position else {
+            return;
+        };
+        let mut holders = Vec::with_capacity(leadership.backups.len());
+        for (peer, progress) in &mut leadership.backups {
+            if progress.matched >= self.committed && !self.suspected.contains(peer) {
+                progress.evicted = false;
+            }
+            holders.push(Holder {
+                position: progress.matched,
+                counted: !progress.evicted,
+            });
+        }
+        let own = Holder {
+            position: self.durable,
+            counted: true,
+        };
+        let position = committed(&self.setting.rules, own, &holders);
+        // Entries of older epochs are committed through one of this epoch.
+        if position >= leadership.first || !self.setting.rules.fenced() {
+            self.commit_to(position);
+        }
+    }
+}

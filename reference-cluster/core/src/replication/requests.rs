@@ -1,0 +1,194 @@
+//! What clients are told.
+//!
+//! Invariant: "not done" (`NotPrimary`, `Unavailable`, `BadRequest`) is said only of what never
+//! entered the log; what entered it and was not committed before the role was lost is
+//! `Indeterminate`.
+
+use shakedown_contracts::node::{
+    AccountsAnswer, Answer, ApiError, ApiErrorKind, TransferRequest, ValueAnswer,
+};
+
+use super::leader::Leadership;
+use super::replica::{Position, Replica};
+use crate::interface::{ClientReply, ClientRequest, Output, Peer, RequestId};
+use crate::message::Message;
+use crate::store::{Command, Outcome};
+
+/// Most requests that wait at one primary, reads and writes apart.
+const OPEN_REQUESTS_MAX: usize = 4096;
+
+impl Replica {
+    /// A client asks.
+    pub fn request(&mut self, id: RequestId, request: ClientRequest) {
+        if let Err(error) = self.take(id, request) {
+            self.out.push(Output::Reply {
+                id,
+                reply: ClientReply::Error(error),
+            });
+        }
+    }
+
+    fn take(&mut self, id: RequestId, request: ClientRequest) -> Result<(), ApiError> {
+        if let ClientRequest::Status = request {
+            let reply = ClientReply::Status(self.status());
+            self.out.push(Output::Reply { id, reply });
+            return Ok(());
+        }
+        self.check(&request)?;
+        let Position::Primary(leadership) = &self.position else {
+            return Err(self.error(ApiErrorKind::NotPrimary, "this node is not the primary"));
+        };
+        if leadership.waiting.len().max(leadership.reads.len()) >= OPEN_REQUESTS_MAX {
+            return Err(self.error(ApiErrorKind::Unavailable, "too many requests are waiting"));
+        }
+        if self.setting.rules.fenced() && !self.majority_is_live() {
+            let message = "so many members are suspected that no majority is left";
+            return Err(self.error(ApiErrorKind::Unavailable, message));
+        }
+        match command(request) {
+            Ok(command) => self.write_for(id, command),
+            Err(read) => self.read(id, read),
+        }
+        Ok(())
+    }
+
+    fn write_for(&mut self, id: RequestId, command: Command) {
+        let position = self.propose(command);
+        if let Position::Primary(leadership) = &mut self.position {
+            leadership.waiting.insert(position, id);
+        }
+        self.replicate();
+    }
+
+    fn check(&self, request: &ClientRequest) -> Result<(), ApiError> {
+        let ClientRequest::Transfer(TransferRequest {
+            from, to, amount, ..
+        }) = request
+        else {
+            return Ok(());
+        };
+        if *amount <= 0 {
+            let message = format!("amount = {amount} is not positive; swap from and to instead");
+            return Err(self.error(ApiErrorKind::BadRequest, &message));
+        }
+        if from == to {
+            let message = format!("from and to are both {from:?}; name two accounts");
+            return Err(self.error(ApiErrorKind::BadRequest, &message));
+        }
+        Ok(())
+    }
+
+    fn majority_is_live(&self) -> bool {
+        let voters = self.setting.rules.voters.iter();
+        let live = voters.filter(|peer| !self.suspected.contains(peer)).count();
+        live >= self.setting.rules.majority()
+    }
+
+    fn error(&self, error: ApiErrorKind, message: &str) -> ApiError {
+        ApiError {
+            error,
+            message: message.to_owned(),
+            node: self.name(self.setting.me),
+            epoch: self.epoch,
+            primary: self.leader.map(|leader| self.name(leader)),
+        }
+    }
+
+    /// A primary that lost its role answers whoever still waits.
+    pub(super) fn give_up(&mut self, leadership: Leadership) {
+        for id in leadership.waiting.into_values() {
+            let message = "the primary lost its role while the request was under way";
+            let reply = ClientReply::Error(self.error(ApiErrorKind::Indeterminate, message));
+            self.out.push(Output::Reply { id, reply });
+        }
+        for read in leadership.reads {
+            let message = "the primary lost its role before the read was confirmed";
+            let reply = ClientReply::Error(self.error(ApiErrorKind::NotPrimary, message));
+            self.out.push(Output::Reply { id: read.id, reply });
+        }
+    }
+
+    pub(super) fn outcome_reply(&self, outcome: Outcome) -> ClientReply {
+        match outcome {
+            Outcome::Done => ClientReply::Done(Answer {
+                node: self.name(self.setting.me),
+                epoch: self.epoch,
+            }),
+            Outcome::Mismatch => {
+                let message = "the key holds another value than the expected one";
+                ClientReply::Error(self.error(ApiErrorKind::Mismatch, message))
+            }
+            Outcome::InsufficientFunds => {
+                let message = "an account of the transfer does not exist or holds too little";
+                ClientReply::Error(self.error(ApiErrorKind::InsufficientFunds, message))
+            }
+        }
+    }
+
+    pub(super) fn read_reply(&self, request: &ClientRequest) -> ClientReply {
+        let (node, epoch) = (self.name(self.setting.me), self.epoch);
+        match request {
+            ClientRequest::Get { key } => {
+                let value = self.store.register(key);
+                ClientReply::Value(ValueAnswer { value, node, epoch })
+            }
+            ClientRequest::ReadAccounts(request) => {
+                let accounts = self.store.accounts(request);
+                ClientReply::Accounts(AccountsAnswer {
+                    accounts,
+                    node,
+                    epoch,
+                })
+            }
+            _ => ClientReply::Error(self.error(ApiErrorKind::BadRequest, "this is no read")),
+        }
+    }
+
+    /// A message from a peer.
+    pub fn message(&mut self, from: Peer, message: Message) {
+        match message {
+            Message::Append {
+                epoch,
+                previous,
+                entries,
+                committed,
+            } => {
+                self.on_append(from, epoch, (previous, entries), committed);
+            }
+            Message::Appended { epoch, position } => self.on_appended(from, epoch, position),
+            Message::Mismatch {
+                epoch,
+                hint,
+                snapshot,
+            } => {
+                self.on_mismatch(from, epoch, hint, snapshot);
+            }
+            Message::Snapshot {
+                epoch,
+                point,
+                store,
+            } => {
+                self.on_snapshot(from, epoch, point, store);
+            }
+            Message::Confirm { epoch, round } => self.on_confirm(from, epoch, round),
+            Message::Confirmed { epoch, round } => self.on_confirmed(from, epoch, round),
+            Message::Rejected { epoch } => self.on_rejected(epoch),
+            Message::Ask { epoch, last, trial } => self.on_ask(from, epoch, last, trial),
+            Message::Promise { epoch, trial } => self.promised_by(from, epoch, trial),
+            Message::Refuse { epoch, .. } => self.on_refuse(epoch),
+            Message::Join {} => self.on_join(from),
+            Message::Joined { fresh } => self.on_joined(from, fresh),
+        }
+    }
+}
+
+/// The command of a write; a read comes back.
+fn command(request: ClientRequest) -> Result<Command, ClientRequest> {
+    match request {
+        ClientRequest::Put { key, value } => Ok(Command::Put(key, value)),
+        ClientRequest::Cas { key, cas } => Ok(Command::Cas(key, cas)),
+        ClientRequest::OpenAccounts(request) => Ok(Command::OpenAccounts(request)),
+        ClientRequest::Transfer(request) => Ok(Command::Transfer(request)),
+        read => Err(read),
+    }
+}
