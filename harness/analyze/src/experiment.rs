@@ -262,3 +262,6 @@ fn repeat(plan: &Plan) -> String {
         plan.trials.len()
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,12 +103,10 @@ impl MadeTrial {
     /// A finished trial in which nothing happened.
     pub fn new() -> Self {
         let history = MadeHistory::default();
-        let joined = std::cell::OnceCell::new();
         let mut made = MadeTrial {
             plan: plan(),
             history,
             events: Vec::new(),
-            joined,
         };
         made.event("harness", 0, Event::TrialStarted { seed: 1 });
         let phases = [

@@ -210,7 +210,7 @@ mod tests {
         );
 
         let mut killed = MadeTrial::new();
-        killed.kill("n1", 1_000, 2_000);
+        killed.kill("n1", 3_000, 4_000);
         // n1 is unreachable for 1 s and 1 s of aftermath: of 6 ordered pairs 4 lose 2 s.
         let hours = Reachability::new(&killed.trial()).observer_hours(window, 3);
         assert!((hours * 3_600.0 - 26.0).abs() < 1e-9, "{}", hours * 3_600.0);

@@ -220,3 +220,6 @@ fn lines<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<bo
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

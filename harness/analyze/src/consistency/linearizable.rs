@@ -17,14 +17,14 @@
 //! Source: Wing & Gong 1993; Lowe 2017, "Testing for linearizability" (just-in-time linearization
 //! and memoisation).
 
-use std::collections::{BTreeSet, HashSet};
+mod completions;
+
+use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use shakedown_contracts::time::Moment;
 
-/// Most operations that may be under way at once on one register, and most indeterminate writes of
-/// one register whose value was observed: the width of a mask.
-const MASK_BITS: usize = 128;
+use completions::{Completion, completions};
 
 /// An operation on one register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,24 +113,10 @@ pub fn decide(operations: &[RegisterOperation], limits: Limits) -> Decision {
     }
 }
 
-/// A completion, with everything that may take effect right then.
-#[derive(Debug)]
-struct Completion {
-    operation: usize,
-    /// The operation's place in the mask of operations under way.
-    slot: u32,
-    /// Operations under way, as (slot, operation), earliest completion first.
-    open: Vec<(u32, u32)>,
-    /// Indeterminate operations invoked by then: the first so many of the search's list.
-    available: usize,
-}
-
 #[derive(Debug)]
 struct Search<'a> {
     operations: &'a [RegisterOperation],
     completions: Vec<Completion>,
-    /// Indeterminate operations whose value somebody observes, by invocation.
-    indeterminate: Vec<usize>,
 }
 
 /// Where a search stands.
@@ -147,18 +133,9 @@ struct Configuration {
 
 impl<'a> Search<'a> {
     fn new(operations: &'a [RegisterOperation]) -> Result<Self, String> {
-        let indeterminate = observed_indeterminate(operations);
-        if indeterminate.len() > MASK_BITS {
-            return Err(format!(
-                "{} indeterminate writes were observed, over the limit of {MASK_BITS}; use more keys or fewer operations per key",
-                indeterminate.len()
-            ));
-        }
-        let completions = completions(operations, &indeterminate)?;
         Ok(Search {
             operations,
-            completions,
-            indeterminate,
+            completions: completions(operations)?,
         })
     }
 
@@ -210,6 +187,7 @@ impl<'a> Search<'a> {
                 return Some(completion);
             }
             configuration.done &= !(1 << completion.slot);
+            configuration.used &= !completion.retired;
             configuration.passed += 1;
         }
     }
@@ -229,26 +207,28 @@ impl<'a> Search<'a> {
                 });
             }
         }
-        let unused = |place: &usize| from.used >> *place & 1 == 0;
-        let observed = |value: Option<u64>, itself: usize| {
-            let waits =
-                |operation: usize| self.operations[operation].effect.observes() == Some(value);
-            completion
-                .open
-                .iter()
-                .filter(waiting)
-                .any(|(_, operation)| waits(*operation as usize))
-                || (0..completion.available)
-                    .filter(unused)
-                    .any(|place| place != itself && waits(self.indeterminate[place]))
-        };
-        for place in (0..completion.available).filter(unused) {
-            let effect = self.operations[self.indeterminate[place]].effect;
-            if let Some(state) = effect.apply(from.state)
-                && observed(state, place)
-            {
+        let unused = |(slot, _): &&(u32, u32)| from.used >> *slot & 1 == 0;
+        let indeterminate = || completion.indeterminate.iter().filter(unused);
+        for (slot, operation) in indeterminate() {
+            let Some(state) = self.operations[*operation as usize]
+                .effect
+                .apply(from.state)
+            else {
+                continue;
+            };
+            let others = indeterminate().filter(|(other, _)| other != slot);
+            let observed =
+                completion
+                    .open
+                    .iter()
+                    .filter(waiting)
+                    .chain(others)
+                    .any(|(_, other)| {
+                        self.operations[*other as usize].effect.observes() == Some(state)
+                    });
+            if observed {
                 next.push(Configuration {
-                    used: from.used | 1 << place,
+                    used: from.used | 1 << slot,
                     state,
                     ..from
                 });
@@ -306,77 +286,6 @@ impl Hasher for LowBits {
     fn write_u128(&mut self, fingerprint: u128) {
         self.0 = fingerprint as u64;
     }
-}
-
-fn observed_indeterminate(operations: &[RegisterOperation]) -> Vec<usize> {
-    let observers = operations.iter().filter(|operation| {
-        // An indeterminate read says nothing.
-        operation.completed.is_some() || operation.effect.sets().is_some()
-    });
-    let observed: BTreeSet<u64> = observers
-        .filter_map(|operation| operation.effect.observes().flatten())
-        .collect();
-    let mut found: Vec<usize> = (0..operations.len())
-        .filter(|position| operations[*position].completed.is_none())
-        .filter(|position| {
-            operations[*position]
-                .effect
-                .sets()
-                .is_some_and(|value| observed.contains(&value))
-        })
-        .collect();
-    found.sort_by_key(|position| operations[*position].call);
-    found
-}
-
-/// The completions in order, each with the operations under way at it.
-fn completions(
-    operations: &[RegisterOperation],
-    indeterminate: &[usize],
-) -> Result<Vec<Completion>, String> {
-    // At equal times invocations come first: the two operations are then concurrent, which only
-    // allows more orders.
-    let mut moments: Vec<(Moment, bool, usize)> = Vec::with_capacity(operations.len() * 2);
-    for (position, operation) in operations.iter().enumerate() {
-        if let Some(completed) = operation.completed {
-            moments.push((operation.call, false, position));
-            moments.push((completed, true, position));
-        }
-    }
-    moments.sort();
-    let mut slots: u128 = 0;
-    let mut open: Vec<(u32, u32)> = Vec::new();
-    let mut completions = Vec::with_capacity(moments.len() / 2);
-    for (moment, completes, position) in moments {
-        if !completes {
-            let slot = slots.trailing_ones();
-            if slot as usize == MASK_BITS {
-                return Err(format!(
-                    "more than {MASK_BITS} operations were under way at once; use more keys"
-                ));
-            }
-            slots |= 1 << slot;
-            open.push((slot, position as u32));
-            continue;
-        }
-        let place = open
-            .iter()
-            .position(|(_, other)| *other as usize == position);
-        let place = place.expect("an operation that completes was invoked before");
-        let slot = open[place].0;
-        let mut by_completion = open.clone();
-        by_completion.sort_by_key(|(_, other)| operations[*other as usize].completed);
-        let available = indeterminate.partition_point(|other| operations[*other].call <= moment);
-        completions.push(Completion {
-            operation: position,
-            slot,
-            open: by_completion,
-            available,
-        });
-        open.swap_remove(place);
-        slots &= !(1 << slot);
-    }
-    Ok(completions)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn observe(
     let mut transitions: Vec<(Moment, bool)> = trial
         .events
         .iter()
-        .filter(|record| record.source == observer && record.time <= until)
+        .filter(|record| record.source == observer && record.time < until)
         .filter_map(|record| match &record.event {
             Event::Suspicion { subject: of } if of == subject => Some((record.time, true)),
             Event::Trust { subject: of } if of == subject => Some((record.time, false)),
