@@ -61,6 +61,11 @@ pub(crate) fn state(stat: &str) -> Option<char> {
     fields(stat)?.next()?.chars().next()
 }
 
+/// Field 4, the parent.
+pub(crate) fn parent(stat: &str) -> Option<i32> {
+    fields(stat)?.nth(1)?.parse().ok()
+}
+
 /// Field 22, the start time.
 fn start_ticks(stat: &str) -> Option<u64> {
     fields(stat)?.nth(19)?.parse().ok()
@@ -75,6 +80,7 @@ mod tests {
         let numbers: Vec<String> = (4..=52).map(|field| field.to_string()).collect();
         let stat = format!("7 (a) b (c) T {}", numbers.join(" "));
         assert_eq!(state(&stat), Some('T'));
+        assert_eq!(parent(&stat), Some(4));
         assert_eq!(start_ticks(&stat), Some(22));
     }
 

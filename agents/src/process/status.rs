@@ -7,7 +7,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use crate::process::identity::{ProcessIdentity, state};
+use crate::process::identity::{self, ProcessIdentity, state};
 
 /// A pid namespace, by its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,12 @@ impl PidNamespace {
         }
         Ok(members)
     }
+}
+
+/// The parent of a process; `None` when it is gone.
+pub fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    identity::parent(&stat)
 }
 
 /// State letters of a process's living threads (`T` stopped, `R` running, `S` sleeping, …); empty

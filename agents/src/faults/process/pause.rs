@@ -20,10 +20,13 @@ use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
 use crate::process::identity::ProcessIdentity;
 use crate::process::pidfd::PidFd;
-use crate::process::status::thread_states;
+use crate::process::status::{parent, thread_states};
 
 /// A stop takes microseconds, unless a thread sits in an uninterruptible system call.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// After this, processes that are not as wanted are signalled again.
+const ROUND_LIMIT: Duration = Duration::from_millis(10);
 
 /// Between two looks at the threads' states.
 const LOOK_INTERVAL: Duration = Duration::from_micros(50);
@@ -112,39 +115,35 @@ impl Wanted {
     }
 }
 
-/// Signals all processes and waits until every thread is as wanted.
+/// Signals all processes until every thread is as wanted and a new listing shows nothing else.
 fn settle(host: &NodeProcess, wanted: Wanted) -> Result<Observation, Unverified> {
     let unverified = |reason: String| Unverified {
         reason: format!("{}: {reason}", host.name()),
     };
-    let failed = |error: io::Error| unverified(format!("looking at its processes: {error}"));
+    let failed = |error: io::Error| unverified(format!("signalling its processes: {error}"));
     let mut members = host.processes().map_err(failed)?;
     let before = clock::now();
     let deadline = before.after(SETTLE_LIMIT);
     let after = loop {
-        for process in &members {
+        for process in members.iter().filter(|process| !wanted.holds(**process)) {
             signal(*process, wanted.signal()).map_err(failed)?;
         }
-        while let Some(process) = members.iter().find(|process| !wanted.holds(**process)) {
-            if clock::now() >= deadline {
+        let all_hold = wait_until(|| members.iter().all(|process| wanted.holds(*process)));
+        let settled = clock::now();
+        if !all_hold && wanted == Wanted::Stopped {
+            release_forks(&members).map_err(failed)?;
+        }
+        members = host.processes().map_err(failed)?;
+        match members.iter().find(|process| !wanted.holds(**process)) {
+            None if all_hold => break settled,
+            Some(process) if settled >= deadline => {
                 let states: String = thread_states(process.pid).into_iter().collect();
+                let (pid, signal) = (process.pid, wanted.signal());
                 return Err(unverified(format!(
-                    "threads of process {} are in states {states} {SETTLE_LIMIT} after {}",
-                    process.pid,
-                    wanted.signal()
+                    "threads of process {pid} are in states {states} {SETTLE_LIMIT} after {signal}"
                 )));
             }
-            std::thread::sleep(LOOK_INTERVAL.into());
-        }
-        let settled = clock::now();
-        members = host.processes().map_err(failed)?;
-        if members.iter().all(|process| wanted.holds(*process)) {
-            break settled;
-        }
-        if settled >= deadline {
-            return Err(unverified(
-                "it forks faster than it can be signalled".to_owned(),
-            ));
+            _ => {}
         }
     };
     if !host.is_alive() {
@@ -152,31 +151,64 @@ fn settle(host: &NodeProcess, wanted: Wanted) -> Result<Observation, Unverified>
             "it ended while it was being signalled".to_owned(),
         ));
     }
+    Ok(observation(wanted, &members, Bracket { before, after }))
+}
+
+/// Lets children go on whose parent waits, uninterruptibly, until they have executed a program of
+/// their own (vfork, as in posix_spawn): stopped before that, they would keep it from stopping.
+/// They are stopped again in the next round.
+fn release_forks(members: &[ProcessIdentity]) -> io::Result<()> {
+    let waits = |process: &ProcessIdentity| thread_states(process.pid).contains(&'D');
+    for waiting in members.iter().filter(|process| waits(process)) {
+        for child in members
+            .iter()
+            .filter(|child| parent(child.pid) == Some(waiting.pid))
+        {
+            signal(*child, Signal::SIGCONT)?;
+        }
+        wait_until(|| !waits(waiting));
+    }
+    Ok(())
+}
+
+/// Looks again and again for at most a round; true once the condition holds.
+fn wait_until(condition: impl Fn() -> bool) -> bool {
+    let deadline = clock::now().after(ROUND_LIMIT);
+    loop {
+        if condition() {
+            return true;
+        }
+        if clock::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(LOOK_INTERVAL.into());
+    }
+}
+
+fn observation(wanted: Wanted, members: &[ProcessIdentity], at: Bracket) -> Observation {
     let threads: usize = members
         .iter()
         .map(|process| thread_states(process.pid).len())
         .sum();
-    let mechanism = format!(
-        "{} by pidfd to each process of the pid namespace",
-        wanted.signal()
-    );
     let state = if wanted == Wanted::Stopped {
         "all"
     } else {
         "none"
     };
-    let observed = format!(
-        "of {threads} threads in {} processes {state} in state T",
-        members.len()
+    let processes = members.len();
+    let observed = format!("of {threads} threads in {processes} processes {state} in state T");
+    let mechanism = format!(
+        "{} by pidfd to each process of the pid namespace",
+        wanted.signal()
     );
-    Ok(Observation {
-        at: Bracket { before, after },
+    Observation {
+        at,
         evidence: Evidence {
             mechanism,
             observed,
             achieved: Vec::new(),
         },
-    })
+    }
 }
 
 /// Signals exactly this process; one that has ended needs no signal.
