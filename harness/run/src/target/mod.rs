@@ -1,1 +1,3 @@
-//! (in work)
+//! What is tested: how its nodes are configured and started.
+
+pub mod reference;

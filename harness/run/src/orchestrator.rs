@@ -1,0 +1,259 @@
+//! Goes through the plans of a run, trial by trial.
+//!
+//! Plans of one experiment (variants, matrix rows) are interleaved: the first trial of each, then
+//! the second of each, so that a machine that slows down over an hour does so for all of them
+//! alike. Experiments follow one another in the given order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shakedown_contracts::plan::Plan;
+use shakedown_contracts::run_directory::{ExperimentDirectory, RunDirectory};
+use shakedown_contracts::units::Duration;
+
+use crate::error::RunError;
+use crate::interrupt::Interrupt;
+use crate::isolation::Isolation;
+use crate::progress::{Progress, ProgressEvent};
+use crate::trial::{self, Assignment, TrialEnd};
+
+/// A void trial is repeated this often; a machine that stalls in each of four attempts will not
+/// give a measurement.
+const REPETITIONS_MAX: u32 = 3;
+
+/// What a trial takes besides its phases: network, processes, final reads.
+const OVERHEAD: Duration = Duration::from_millis(700);
+
+/// Where and with what to run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Where everything is recorded.
+    pub directory: RunDirectory,
+    /// This program: it is started again for each agent, client worker and node.
+    pub executable: PathBuf,
+    /// Where the ledgers of this user's runs lie.
+    pub ledger_root: PathBuf,
+    /// What [`crate::enter_namespaces`] found.
+    pub isolation: Isolation,
+}
+
+/// What became of a run. The verdict is `analyze`'s.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// The user stopped it.
+    pub interrupted: bool,
+    /// Trials that went through.
+    pub complete: u32,
+    /// Attempts that were put aside as void.
+    pub void_attempts: u32,
+    /// Trials that broke off; `analyze` calls their experiments unknown.
+    pub aborted: Vec<AbortedTrial>,
+}
+
+/// A trial that broke off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbortedTrial {
+    /// Name of its plan.
+    pub experiment: String,
+    /// Which.
+    pub trial: u32,
+    /// Why, and where to look.
+    pub reason: String,
+}
+
+/// Runs the plans. Call it on the main thread, in a current-thread runtime.
+///
+/// # Errors
+/// [`RunError`] when the run cannot go on; what was recorded until then stays readable.
+pub async fn run(
+    plans: Vec<Plan>,
+    options: RunOptions,
+    progress: impl Progress,
+    interrupt: Interrupt,
+) -> Result<RunOutcome, RunError> {
+    let directory = absolute(options.directory.path())?;
+    let ledgers = options.ledger_root.join(own_ledger_name()?);
+    fs::create_dir_all(&ledgers).map_err(RunError::write(&ledgers))?;
+    let mut run = Run {
+        directory: RunDirectory::new(directory),
+        ledgers: ledgers.clone(),
+        options,
+        progress,
+        interrupt,
+        outcome: RunOutcome::default(),
+        attempts: 0,
+    };
+    let result = run.all(plans).await;
+    // Agents remove their own ledgers; what is left holds an open fault, for `recover`.
+    let _ = fs::remove_dir(&ledgers);
+    result.map(|()| run.outcome)
+}
+
+struct Run<P> {
+    directory: RunDirectory,
+    ledgers: PathBuf,
+    options: RunOptions,
+    progress: P,
+    interrupt: Interrupt,
+    outcome: RunOutcome,
+    attempts: u64,
+}
+
+impl<P: Progress> Run<P> {
+    async fn all(&mut self, mut plans: Vec<Plan>) -> Result<(), RunError> {
+        for (order, plan) in plans.iter_mut().enumerate() {
+            plan.environment.extend(environment(order, self.options.isolation));
+            write_plan(plan, &self.directory.experiment(&plan.name))?;
+        }
+        let trials = plans.iter().map(|plan| plan.trials.len() as u32).sum();
+        self.progress.event(ProgressEvent::RunStarted { trials, estimate: estimate(&plans) });
+        for (plan, number) in interleaved(&plans) {
+            if self.interrupt.has_reached(1) {
+                self.outcome.interrupted = true;
+            }
+            if self.outcome.interrupted {
+                return Ok(());
+            }
+            self.trial(plan, number).await?;
+        }
+        Ok(())
+    }
+
+    /// One trial, repeated while it is void and attempts are left.
+    async fn trial(&mut self, plan: &Plan, number: usize) -> Result<(), RunError> {
+        let index = plan.trials[number].index;
+        let experiment = self.directory.experiment(&plan.name);
+        for repetition in 1..=REPETITIONS_MAX + 1 {
+            let end = self.attempt(plan, number, &experiment).await?;
+            let void = match &end {
+                TrialEnd::Void(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            self.progress.event(ProgressEvent::TrialEnded { void });
+            match end {
+                TrialEnd::Complete => self.outcome.complete += 1,
+                TrialEnd::Interrupted => self.outcome.interrupted = true,
+                TrialEnd::Aborted(reason) => self.aborted(plan, index, reason),
+                TrialEnd::Void(_) => {
+                    self.outcome.void_attempts += 1;
+                    if repetition <= REPETITIONS_MAX {
+                        put_aside(&experiment, index, repetition)?;
+                        continue;
+                    }
+                }
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    async fn attempt(
+        &mut self,
+        plan: &Plan,
+        number: usize,
+        experiment: &ExperimentDirectory,
+    ) -> Result<TrialEnd, RunError> {
+        let trial = &plan.trials[number];
+        self.attempts += 1;
+        self.progress.event(ProgressEvent::TrialStarted {
+            experiment: plan.name.clone(),
+            trial: trial.index,
+            of: plan.trials.len() as u32,
+        });
+        // The folder is named by a count over the run: a ledger is never written into again.
+        let ledgers = self.ledgers.join(format!("attempt-{}", self.attempts));
+        let assignment = Assignment {
+            plan,
+            trial,
+            directory: experiment.trial(trial.index),
+            executable: &self.options.executable,
+            ledgers: ledgers.clone(),
+        };
+        let end = trial::run(&assignment, &mut self.progress, &self.interrupt).await;
+        let _ = fs::remove_dir(&ledgers);
+        end
+    }
+
+    fn aborted(&mut self, plan: &Plan, trial: u32, reason: String) {
+        let message = format!("trial {trial} of {} broke off: {reason}", plan.name);
+        self.progress.event(ProgressEvent::Warning { message });
+        let experiment = plan.name.clone();
+        self.outcome.aborted.push(AbortedTrial { experiment, trial, reason });
+    }
+}
+
+/// Each plan with the position of a trial in it, in the order of running.
+fn interleaved(plans: &[Plan]) -> Vec<(&Plan, usize)> {
+    let mut order = Vec::new();
+    for variants in plans.chunk_by(|one, next| one.experiment == next.experiment) {
+        let longest = variants.iter().map(|plan| plan.trials.len()).max().unwrap_or(0);
+        for number in 0..longest {
+            let having = variants.iter().filter(|plan| number < plan.trials.len());
+            order.extend(having.map(|plan| (plan, number)));
+        }
+    }
+    order
+}
+
+fn estimate(plans: &[Plan]) -> Duration {
+    let one = |plan: &Plan| {
+        let phases = plan.phases;
+        let measured = phases.warm_up.saturating_add(phases.fault).saturating_add(phases.settle);
+        measured.saturating_add(OVERHEAD).as_nanos().saturating_mul(plan.trials.len() as u64)
+    };
+    Duration::from_nanos(plans.iter().map(one).fold(0, u64::saturating_add))
+}
+
+/// What made this plan run and where, for whoever reads it years later.
+fn environment(order: usize, isolation: Isolation) -> BTreeMap<String, String> {
+    let kernel = nix::sys::utsname::uname()
+        .map(|name| format!("{} {}", name.sysname().display(), name.release().display()))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    BTreeMap::from([
+        ("order".to_owned(), order.to_string()),
+        ("started_unix_seconds".to_owned(), started.to_string()),
+        ("kernel".to_owned(), kernel),
+        ("isolation".to_owned(), isolation.to_string()),
+        ("processors".to_owned(), processors.to_string()),
+        ("shakedown".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ])
+}
+
+fn write_plan(plan: &Plan, directory: &ExperimentDirectory) -> Result<(), RunError> {
+    fs::create_dir_all(directory.path()).map_err(RunError::write(directory.path()))?;
+    let json = serde_json::to_vec_pretty(plan).expect("a plan is plain data with text keys");
+    fs::write(directory.plan(), json).map_err(RunError::write(&directory.plan()))
+}
+
+fn put_aside(
+    experiment: &ExperimentDirectory,
+    index: u32,
+    attempt: u32,
+) -> Result<(), RunError> {
+    let aside = experiment.void_trial(index, attempt);
+    fs::rename(experiment.trial(index).path(), aside.path()).map_err(RunError::write(aside.path()))
+}
+
+/// Nodes have working directories of their own, so every path they get must be absolute.
+fn absolute(path: &Path) -> Result<PathBuf, RunError> {
+    fs::create_dir_all(path).map_err(RunError::write(path))?;
+    fs::canonicalize(path).map_err(RunError::write(path))
+}
+
+/// `<pid>-<start time>`: a pid alone may come again.
+fn own_ledger_name() -> Result<String, RunError> {
+    let stat = fs::read_to_string("/proc/self/stat")
+        .map_err(RunError::system::<std::io::Error>("read /proc/self/stat; is /proc mounted?"))?;
+    // The second field is a name in parentheses that may hold anything; field 22 is the start.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let start_ticks = after_name.split_whitespace().nth(19).unwrap_or("0");
+    Ok(format!("{}-{start_ticks}", std::process::id()))
+}
+
+#[cfg(test)]
+#[path = "orchestrator_tests.rs"]
+mod tests;
