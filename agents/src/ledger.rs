@@ -20,7 +20,7 @@ pub const LEDGER_FORMAT: u32 = 1;
 
 /// Why the ledger could not be written; no fault may be applied then.
 #[derive(Debug, Error)]
-#[error("ledger {}: {action} failed: {source}; is its folder writable and the disk not full?", path.display())]
+#[error("ledger {}: {action} failed: {source}; {}", path.display(), hint(source))]
 pub struct LedgerError {
     /// The file.
     path: PathBuf,
@@ -28,6 +28,15 @@ pub struct LedgerError {
     action: &'static str,
     /// What the kernel said.
     source: io::Error,
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => {
+            "an earlier agent left it: give each agent its own, or run `shakedown recover`"
+        }
+        _ => "is its folder writable and the disk not full?",
+    }
 }
 
 /// First line: who writes, and for whom.

@@ -19,7 +19,8 @@ use shakedown_contracts::control::{
 use shakedown_contracts::fault::FaultId;
 use thiserror::Error;
 
-use super::node::{NodeError, NodeProcess};
+use super::error::NodeError;
+use super::node::NodeProcess;
 use crate::faults::process::fault;
 use crate::faults::{Fault, Observation, Unverified, guard};
 use crate::ledger::{Ledger, LedgerError};

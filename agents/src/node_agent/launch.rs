@@ -10,72 +10,30 @@
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send,
-    setsockopt, socketpair, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2};
 use shakedown_contracts::control::Program;
 use shakedown_contracts::units::Duration;
-use thiserror::Error;
 
-use super::child::{self, HELLO, Prepared, STEPS};
-use crate::clock;
-use crate::ledger::{Ledger, LedgerError};
-use crate::process::pidfd::{PidFd, poll_timeout};
+use super::child::{self, Prepared};
+use super::error::{LaunchError, refuse, system};
+use super::meeting::meet;
+use crate::ledger::Ledger;
+use crate::process::pidfd::PidFd;
 use crate::process::status::PidNamespace;
 
 /// From clone to exec; microseconds on an idle machine.
-const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
 
 /// Descriptors passed to the child lie from here on, out of the way of the number it asks for.
 const FIRST_HIGH_DESCRIPTOR: i32 = 64;
-
-/// Why a node was not started.
-#[derive(Debug, Error)]
-pub enum LaunchError {
-    /// The program cannot be started as described.
-    #[error("program {}: {reason}", executable.display())]
-    Program {
-        /// What was to be started.
-        executable: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The child got stuck on a step.
-    #[error("program {}: {step} failed: {source}{hint}", executable.display())]
-    Step {
-        /// What was to be started.
-        executable: PathBuf,
-        /// Which step.
-        step: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// A call of the agent failed.
-    #[error("{action} failed: {source}")]
-    System {
-        /// What was tried.
-        action: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The started process could not be written down, and was ended again.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
 
 /// A started node.
 #[derive(Debug)]
@@ -94,13 +52,6 @@ pub(super) struct Launched {
     pub status: OwnedFd,
     /// The node's events arrive here.
     pub events: Option<OwnedFd>,
-}
-
-fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> LaunchError {
-    move |error| LaunchError::System {
-        action,
-        source: error.into(),
-    }
 }
 
 /// The descriptors that only the child keeps once it exists.
@@ -197,13 +148,6 @@ fn prepare(program: &Program, ends: &ChildEnds) -> Result<Prepared, LaunchError>
     })
 }
 
-fn refuse(program: &Program, reason: String) -> LaunchError {
-    LaunchError::Program {
-        executable: program.executable.clone(),
-        reason,
-    }
-}
-
 /// Ends and reaps an init whose node was not started.
 fn end_init(init: &PidFd, init_pid: i32) {
     // It may have ended by itself, which is as good.
@@ -243,105 +187,6 @@ fn clone_init(prepared: &Prepared, ours: &OwnedFd) -> Result<(i32, PidFd), Launc
     ))
 }
 
-/// Takes the node's hello, writes it down, lets it go, and waits until it has executed.
-fn meet(
-    program: &Program,
-    ours: &OwnedFd,
-    failures: OwnedFd,
-    ledger: &mut Ledger,
-    init_pid: i32,
-) -> Result<(i32, PidFd, PidNamespace), LaunchError> {
-    let deadline = clock::now().after(LAUNCH_LIMIT);
-    wait_readable(
-        &[ours.as_fd(), failures.as_fd()],
-        deadline.since(clock::now()),
-    )?;
-    let Some(node_pid) = receive_hello(ours)? else {
-        let reason = "its init ended before it started; see the agent's log".to_owned();
-        return Err(read_failure(program, failures)?.unwrap_or_else(|| refuse(program, reason)));
-    };
-    let node = PidFd::open(node_pid).map_err(system("opening a handle on the node"))?;
-    let namespace = PidNamespace::of(node_pid).map_err(system("looking at the node"))?;
-    ledger.record_process(init_pid)?;
-    ledger.record_process(node_pid)?;
-    send(ours.as_raw_fd(), b"G", MsgFlags::MSG_NOSIGNAL).map_err(system("letting the node go"))?;
-    wait_readable(&[failures.as_fd()], deadline.since(clock::now()))?;
-    match read_failure(program, failures)? {
-        Some(error) => Err(error),
-        None => Ok((node_pid, node, namespace)),
-    }
-}
-
-/// The pid of the process that said hello; `None` when there is none yet.
-fn receive_hello(ours: &OwnedFd) -> Result<Option<i32>, LaunchError> {
-    let mut byte = [0_u8];
-    let mut slices = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let (bytes, sender) = {
-        let received = recvmsg::<UnixAddr>(ours.as_raw_fd(), &mut slices, Some(&mut space), flags);
-        let message = match received {
-            Err(Errno::EAGAIN) => return Ok(None),
-            result => result.map_err(system("taking the node's hello"))?,
-        };
-        let messages = message
-            .cmsgs()
-            .map_err(system("reading the node's credentials"))?;
-        let sender = messages.filter_map(|message| match message {
-            ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.pid()),
-            _ => None,
-        });
-        (message.bytes, sender.last())
-    };
-    Ok(sender.filter(|pid| bytes == 1 && byte[0] == HELLO && *pid > 0))
-}
-
-/// What the child said about its failure; `None` when it has executed.
-fn read_failure(program: &Program, failures: OwnedFd) -> Result<Option<LaunchError>, LaunchError> {
-    let mut message = [0_u8; 5];
-    match File::from(failures)
-        .read(&mut message)
-        .map_err(system("reading a failure"))?
-    {
-        0 => Ok(None),
-        _ => {
-            let [step, errno @ ..] = message;
-            let number = i32::from_ne_bytes(errno);
-            let hint = match Errno::from_raw(number) {
-                Errno::ENOENT => "; does it exist?",
-                Errno::EACCES => "; may it be executed, and its folders be entered?",
-                Errno::ENOEXEC => "; is it built for this machine?",
-                _ => "",
-            };
-            Ok(Some(LaunchError::Step {
-                executable: program.executable.clone(),
-                step: STEPS
-                    .get(usize::from(step))
-                    .copied()
-                    .unwrap_or("an unknown step"),
-                source: io::Error::from_raw_os_error(number),
-                hint,
-            }))
-        }
-    }
-}
-
-/// Waits until one of the descriptors is readable or closed.
-fn wait_readable(fds: &[std::os::fd::BorrowedFd<'_>], limit: Duration) -> Result<(), LaunchError> {
-    let mut fds: Vec<_> = fds
-        .iter()
-        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
-        .collect();
-    // No signal has a handler in an agent, so a poll is never interrupted for long.
-    match poll(&mut fds, poll_timeout(limit)).map_err(system("waiting for the node"))? {
-        0 => Err(LaunchError::System {
-            action: "starting the node",
-            source: io::Error::new(io::ErrorKind::TimedOut, format!("not done within {limit}")),
-        }),
-        _ => Ok(()),
-    }
-}
-
 fn socket_pair() -> Result<(OwnedFd, OwnedFd), LaunchError> {
     let (ours, theirs) = socketpair(
         AddressFamily::Unix,
@@ -360,7 +205,7 @@ fn high_pipe(action: &'static str) -> Result<(OwnedFd, OwnedFd), LaunchError> {
 }
 
 /// A copy of the descriptor that cannot collide with the number the node asks for.
-fn high(fd: std::os::fd::BorrowedFd<'_>) -> Result<OwnedFd, LaunchError> {
+fn high(fd: BorrowedFd<'_>) -> Result<OwnedFd, LaunchError> {
     let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(FIRST_HIGH_DESCRIPTOR))
         .map_err(system("moving a descriptor"))?;
     // SAFETY: fcntl just made this descriptor, and nobody else owns it.

@@ -19,80 +19,24 @@ use shakedown_contracts::event::{Event, StampedEvent};
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::{Bracket, Moment};
 use shakedown_contracts::units::Duration;
-use thiserror::Error;
 
 use super::child::ENDED;
+use super::error::{END_LIMIT, NodeError};
 use super::events::EventPipe;
-use super::launch::{LaunchError, Launched, launch};
+use super::launch::{Launched, launch};
 use crate::clock;
-use crate::faults::Unverified;
 use crate::faults::guard::Ledgered;
 use crate::ledger::Ledger;
 use crate::process::identity::ProcessIdentity;
 use crate::process::pidfd::PidFd;
 use crate::process::status::PidNamespace;
-use crate::session::{Outgoing, SessionError};
-
-/// How long a killed process may take to end; a gibibyte of memory takes 0.4 s to tear down.
-const END_LIMIT: Duration = Duration::from_secs(20);
+use crate::session::Outgoing;
 
 /// How long an init may take to end by itself after its node, before it is killed.
 const INIT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Turns of reading what an ended node left in its pipe; a turn takes more than a pipe holds.
 const LAST_READS_MAX: usize = 64;
-
-/// Why something could not be done with the node.
-#[derive(Debug, Error)]
-pub enum NodeError {
-    /// It was not started.
-    #[error("starting {node}: {source}")]
-    Launch {
-        /// The node.
-        node: String,
-        /// Why not.
-        source: LaunchError,
-    },
-    /// It is not in the state for that.
-    #[error("{node} {state}")]
-    State {
-        /// The node.
-        node: String,
-        /// What it is instead.
-        state: &'static str,
-    },
-    /// It was killed and lives.
-    #[error("{node}: process {pid} lives {END_LIMIT} after SIGKILL; is it in state D in {}?", proc.display())]
-    Lives {
-        /// The node.
-        node: String,
-        /// The process.
-        pid: i32,
-        /// Where to look.
-        proc: PathBuf,
-    },
-    /// A call failed.
-    #[error("{node}: {action} failed: {source}")]
-    System {
-        /// The node.
-        node: String,
-        /// What was tried.
-        action: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The harness cannot be told.
-    #[error(transparent)]
-    Report(#[from] SessionError),
-}
-
-impl From<NodeError> for Unverified {
-    fn from(error: NodeError) -> Self {
-        Unverified {
-            reason: error.to_string(),
-        }
-    }
-}
 
 /// What the node is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -482,5 +426,30 @@ fn end_status(process: &Launched) -> String {
             }
         }
         _ => "signal 9".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_in_which_something_lives_does_not_pass_for_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger"), "agent").unwrap();
+        let (_read, write) = nix::unistd::pipe().unwrap();
+        let program = Program {
+            executable: "/bin/true".into(),
+            arguments: Vec::new(),
+            directory: "/".into(),
+            log: "/dev/null".into(),
+            events_descriptor: None,
+            ready_timeout: END_LIMIT,
+        };
+        let node = NodeProcess::new("n1".into(), program, ledger, Outgoing::new(write));
+        // Our own namespace is never empty: we live in it.
+        let own = PidNamespace::of(std::process::id() as i32).unwrap();
+        let error = node.require_empty(own).unwrap_err();
+        assert!(matches!(error, NodeError::Lives { .. }), "{error}");
     }
 }

@@ -1,10 +1,14 @@
 //! Starts that fail, surroundings of a node, and every way in which an agent can end.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use nix::sys::signal::Signal;
 use shakedown_agents::clock;
 use shakedown_agents::process::pidfd::PidFd;
 use shakedown_agents::process::status::PidNamespace;
-use shakedown_agents::recover::residue;
+use shakedown_agents::recover::{recover, residue};
 use shakedown_contracts::control::{NodeOrder, NodeReport, ProcessFault};
 use shakedown_contracts::units::Duration;
 
@@ -35,6 +39,10 @@ pub const TESTS: &[Test] = &[
     (
         "a_killed_agent_takes_its_node_along_within_a_second",
         killed_agent,
+    ),
+    (
+        "a_killed_harness_leaves_nothing_but_a_ledger_which_recover_removes",
+        killed_harness,
     ),
     (
         "every_orderly_end_takes_the_node_down_and_removes_the_ledger",
@@ -162,6 +170,72 @@ fn killed_agent() {
         [],
         "this harness lives"
     );
+}
+
+/// A harness with a paused node, which says so and waits to be killed.
+pub fn harness() -> ! {
+    let mut agent = Agent::new("family");
+    let node = agent.start_node();
+    effective_pause(&mut agent);
+    println!(
+        "{} {node} {}",
+        agent.process.id(),
+        agent.folder.path().display()
+    );
+    loop {
+        std::thread::park();
+    }
+}
+
+fn killed_harness() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = Command::new(std::env::current_exe().unwrap())
+        .arg("harness")
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(harness.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let [agent, node, root] = line.split_ascii_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("the harness says who is who: {line:?}");
+    };
+    let mut handles = vec![PidFd::open(agent.parse().unwrap()).unwrap()];
+    let namespace = PidNamespace::of(node.parse().unwrap()).unwrap();
+    for member in namespace.members().unwrap() {
+        handles.extend(PidFd::open_exactly(member));
+    }
+    let killed = clock::now();
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    for handle in &handles {
+        assert!(
+            handle.wait(Duration::from_secs(1)).unwrap(),
+            "it outlived the harness"
+        );
+    }
+    let took = clock::now().since(killed).as_millis_f64();
+    println!(
+        "  {} processes gone {took:.1} ms after the harness",
+        handles.len()
+    );
+
+    let left = residue(Path::new(root)).unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(
+        (left[0].open_faults.len(), left[0].living.len()),
+        (1, 0),
+        "{left:?}"
+    );
+    let recovered = recover(Path::new(root)).unwrap();
+    assert_eq!(
+        (recovered.ledgers.len(), recovered.killed.len()),
+        (1, 0),
+        "{recovered:?}"
+    );
+    assert_eq!(residue(Path::new(root)).unwrap(), []);
 }
 
 fn effective_pause(agent: &mut Agent) {

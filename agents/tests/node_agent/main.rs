@@ -1,7 +1,7 @@
 //! The node agent as a real process with real nodes, in real namespaces.
 //!
-//! This file is test runner, agent and node in one: it starts itself again as `agent` and as
-//! `node <behaviour>`. Tests run one after the other, since they look at processes of the machine.
+//! This file is test runner, harness, agent and node in one: it starts itself again as `agent`, as
+//! `node <behaviour>`, and as a `harness` that is to be killed. Tests run one after the other, since they look at processes of the machine.
 //! Where the kernel gives no namespaces they fail, unless `SHAKEDOWN_NO_NAMESPACES=1` says that
 //! this is known.
 
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("agent") => return shakedown_agents::node_agent::main(),
+        Some("harness") => ends::harness(),
         Some("node") => return node::main(&arguments[1], &arguments[2..]),
         _ => {}
     }
