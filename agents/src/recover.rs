@@ -5,6 +5,7 @@
 //! one, each only if it is still the recorded one, and the ledger is removed once they are gone.
 //! Namespaces, rules and pipes need no recovery: the kernel removes them with their processes.
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ use crate::process::pidfd::PidFd;
 
 /// How long a killed process may take to end; a gibibyte of memory takes 0.4 s to tear down.
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// A run keeps its ledgers in folders of its own folder, one an attempt; deeper there are none.
+const DEPTH_MAX: usize = 2;
 
 /// What one dead harness's agent left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,16 +48,27 @@ pub struct Recovered {
     pub ledgers: Vec<PathBuf>,
 }
 
-/// Lists the ledgers of dead harnesses below `root`; none when the folder does not exist.
+/// Lists what dead harnesses left below `root`: living processes and faults that were not healed.
+/// A ledger of theirs with neither is no residue, though [`recover`] tidies it away.
 ///
 /// # Errors
 /// When the folder cannot be read, or belongs to another user, whose word must not be taken for
-/// what to kill.
+/// what to kill. A folder that does not exist holds nothing.
 pub fn residue(root: &Path) -> io::Result<Vec<Residue>> {
+    let mut found = dead_ledgers(root)?;
+    found.retain(|residue| !residue.living.is_empty() || !residue.open_faults.is_empty());
+    Ok(found)
+}
+
+fn dead_ledgers(root: &Path) -> io::Result<Vec<Residue>> {
     let mut found = Vec::new();
     for folder in run_folders(root)? {
-        for path in files(&folder)? {
-            let contents = ledger::read(&path)?;
+        for path in files(&folder, 0)? {
+            let contents = match ledger::read(&path) {
+                // Its agent has closed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => result?,
+            };
             if !harness_lives(&contents, &folder)? {
                 found.push(describe(path, contents)?);
             }
@@ -68,7 +83,7 @@ pub fn residue(root: &Path) -> io::Result<Vec<Residue>> {
 /// As for [`residue`], and when a file cannot be removed or a process not be signalled.
 pub fn recover(root: &Path) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
-    for residue in residue(root)? {
+    for residue in dead_ledgers(root)? {
         let before = recovered.remaining.len();
         for process in &residue.living {
             if end(*process)? {
@@ -84,7 +99,7 @@ pub fn recover(root: &Path) -> io::Result<Recovered> {
     }
     for folder in run_folders(root)? {
         if !named_harness(&folder).is_some_and(ProcessIdentity::is_alive) {
-            remove_if_empty(&folder)?;
+            remove_if_empty(&folder, 0)?;
         }
     }
     Ok(recovered)
@@ -103,8 +118,8 @@ fn end(process: ProcessIdentity) -> io::Result<bool> {
 
 fn describe(ledger: PathBuf, contents: LedgerContents) -> io::Result<Residue> {
     let header = contents.header.as_ref();
-    let same_boot = header.map_or(Ok(false), |header| Ok(header.boot_id == boot_id()?));
-    let same_boot: bool = same_boot.map_err(|error: io::Error| error)?;
+    let boot_id = boot_id()?;
+    let same_boot = header.is_some_and(|header| header.boot_id == boot_id);
     let agent_process = header.map(|header| header.agent_process);
     let recorded = agent_process.into_iter().chain(contents.processes);
     Ok(Residue {
@@ -151,8 +166,15 @@ fn run_folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     entries(root, |kind| kind.is_dir())
 }
 
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    entries(folder, |kind| kind.is_file())
+/// Ledgers in a run's folder and the folders in it.
+fn files(folder: &Path, depth: usize) -> io::Result<Vec<PathBuf>> {
+    let mut found = entries(folder, |kind| kind.is_file())?;
+    if depth < DEPTH_MAX {
+        for inner in entries(folder, |kind| kind.is_dir())? {
+            found.extend(files(&inner, depth + 1)?);
+        }
+    }
+    Ok(found)
 }
 
 fn entries(folder: &Path, wanted: fn(std::fs::FileType) -> bool) -> io::Result<Vec<PathBuf>> {
@@ -172,10 +194,50 @@ fn refused(root: &Path, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
-fn remove_if_empty(folder: &Path) -> io::Result<()> {
+/// Removes a folder that holds nothing but empty folders; another stays.
+fn remove_if_empty(folder: &Path, depth: usize) -> io::Result<()> {
+    if depth < DEPTH_MAX {
+        for inner in entries(folder, |kind| kind.is_dir())? {
+            remove_if_empty(&inner, depth + 1)?;
+        }
+    }
     match std::fs::remove_dir(folder) {
         Err(error) if error.raw_os_error() != Some(Errno::ENOTEMPTY as i32) => Err(error),
         _ => Ok(()),
+    }
+}
+
+impl fmt::Display for Residue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let agent = if self.agent.is_empty() {
+            "an agent without a name"
+        } else {
+            &self.agent
+        };
+        write!(f, "{agent}: {} living processes", self.living.len())?;
+        for open in &self.open_faults {
+            write!(f, ", {} ({}) not healed", open.id, open.description)?;
+        }
+        write!(f, " [{}]", self.ledger.display())
+    }
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Recovered::default() {
+            return f.write_str("nothing to recover");
+        }
+        for process in &self.killed {
+            writeln!(f, "killed process {}", process.pid)?;
+        }
+        for process in &self.remaining {
+            let pid = process.pid;
+            writeln!(
+                f,
+                "process {pid} lives {END_LIMIT} after SIGKILL; see /proc/{pid}/stack"
+            )?;
+        }
+        write!(f, "removed {} ledgers", self.ledgers.len())
     }
 }
 
@@ -206,7 +268,7 @@ mod tests {
     /// A ledger with an open fault and one recorded process, its harness replaced.
     fn write(root: &Path, recorded: &Child, harness: ProcessIdentity) -> PathBuf {
         let folder = root.join(format!("{}-{}", harness.pid, harness.start_ticks));
-        let path = folder.join("n1.jsonl");
+        let path = folder.join("attempt-1").join("n1.jsonl");
         let mut ledger = Ledger::open(&path, "node-agent n1").unwrap();
         ledger.enter(&fault(), "pause").unwrap();
         ledger.record_process(recorded.id() as i32).unwrap();
@@ -245,9 +307,18 @@ mod tests {
         assert_eq!(found[0].agent, "node-agent n1");
         assert_eq!(found[0].open_faults[0].id, fault());
         assert_eq!(found[0].living[0].pid, survivor.id() as i32);
+        let text = found[0].to_string();
+        assert!(
+            text.contains("1 living processes, pause-it (pause) not healed"),
+            "{text}"
+        );
 
         let recovered = recover(root.path()).unwrap();
         assert_eq!(recovered.killed, found[0].living);
+        assert!(
+            recovered.to_string().ends_with("removed 1 ledgers"),
+            "{recovered}"
+        );
         assert_eq!(recovered.ledgers, [path]);
         assert!(recovered.remaining.is_empty());
         assert!(
@@ -280,6 +351,21 @@ mod tests {
         );
         bystander.kill().unwrap();
         bystander.wait().unwrap();
+    }
+
+    #[test]
+    fn a_dead_ledger_with_nothing_open_and_nobody_alive_is_tidied_but_no_residue() {
+        let root = tempfile::tempdir().unwrap();
+        let mut gone = child();
+        let path = write(root.path(), &gone, dead(own()));
+        gone.kill().unwrap();
+        gone.wait().unwrap();
+        assert_eq!(residue(root.path()).unwrap().len(), 1, "its fault is open");
+        let struck = "{\"line\":\"struck\",\"id\":{\"fault\":\"pause-it\",\"occurrence\":0}}\n";
+        let text = std::fs::read_to_string(&path).unwrap() + struck;
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(residue(root.path()).unwrap(), []);
+        assert_eq!(recover(root.path()).unwrap().ledgers, [path]);
     }
 
     #[test]
