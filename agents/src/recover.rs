@@ -93,7 +93,7 @@ pub fn recover(root: &Path) -> io::Result<Recovered> {
             }
         }
         if recovered.remaining.len() == before {
-            std::fs::remove_file(&residue.ledger)?;
+            unless_gone(std::fs::remove_file(&residue.ledger))?;
             recovered.ledgers.push(residue.ledger);
         }
     }
@@ -179,9 +179,14 @@ fn files(folder: &Path, depth: usize) -> io::Result<Vec<PathBuf>> {
 
 fn entries(folder: &Path, wanted: fn(std::fs::FileType) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    let listed = match std::fs::read_dir(folder) {
+        // Another run has removed its own folder meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+        result => result?,
+    };
+    for entry in listed {
         let entry = entry?;
-        if wanted(entry.file_type()?) {
+        if entry.file_type().is_ok_and(wanted) {
             paths.push(entry.path());
         }
     }
@@ -202,8 +207,16 @@ fn remove_if_empty(folder: &Path, depth: usize) -> io::Result<()> {
         }
     }
     match std::fs::remove_dir(folder) {
-        Err(error) if error.raw_os_error() != Some(Errno::ENOTEMPTY as i32) => Err(error),
-        _ => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::ENOTEMPTY as i32) => Ok(()),
+        result => unless_gone(result),
+    }
+}
+
+/// What somebody else has removed meanwhile needs no removal.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
