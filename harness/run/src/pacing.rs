@@ -39,8 +39,12 @@ impl Alarm {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
             .map_err(RunError::system("make a timer"))?;
-        let timer = AsyncFd::with_interest(Timer(timer), Interest::READABLE)
-            .map_err(RunError::system::<std::io::Error>("watch a timer"))?;
+        // SAFETY: `Timer` owns its valid descriptor for as long as it lives, and gives out no way
+        // to close or replace it.
+        let watched =
+            unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) };
+        let timer = watched
+            .map_err(|error| RunError::system::<std::io::Error>("watch a timer")(error.into()))?;
         Ok(Alarm { timer })
     }
 

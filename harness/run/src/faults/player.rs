@@ -163,4 +163,4 @@ impl Player {
 
 #[cfg(test)]
 #[path = "player_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -63,7 +63,9 @@ impl Running<'_> {
             ledger: self.assignment.ledgers.join("network.jsonl"),
             seed: self.assignment.trial.seed,
         };
-        self.cluster.start_network(&hello).await?;
+        if let Err(error) = self.cluster.start_network(&hello).await {
+            return Err(self.set_up_failed(error.to_string()));
+        }
         let until = clock::now().after(READY_PATIENCE);
         let ready = self.pump(until, |trial| !trial.heard.namespaces.is_empty()).await;
         self.must_be_ready(ready, &Process::NetworkAgent)
