@@ -1,0 +1,375 @@
+//! Nodes in virtual time: seeded delays, loss, cuts, pauses and crashes, and disks that keep only what was synced.
+//!
+//! Connections are ordered and lose messages only by breaking; datagrams get lost and overtake.
+//! Invariant: nothing here is random but by the seed, so a failing seed fails again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shakedown_contracts::event::{Event, Role};
+use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
+use shakedown_contracts::random::Random;
+use shakedown_contracts::strategy::Strategy;
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
+use shakedown_core::interface::{
+    ClientReply, ClientRequest, DiskOperation, DiskToken, Input, Output, Peer, RequestId, Timer,
+};
+use shakedown_core::message::Message;
+use shakedown_core::node::Node;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Input(Input),
+    Connected {
+        link: u64,
+        from: u32,
+        message: Message,
+    },
+    Timer {
+        timer: Timer,
+        at: Moment,
+    },
+    Disk {
+        token: DiskToken,
+        operation: DiskOperation,
+    },
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct Disk {
+    pub checkpoints: Vec<Vec<u8>>,
+    pub log: Vec<u8>,
+    pub synced: usize,
+}
+
+#[derive(Default)]
+pub struct Machine {
+    pub node: Option<Node>,
+    pub disk: Disk,
+    generation: u64,
+    timers: BTreeMap<Timer, Moment>,
+    disk_free: Moment,
+    paused: bool,
+    stalled: Vec<Happening>,
+}
+
+pub struct World {
+    pub now: Moment,
+    pub machines: Vec<Machine>,
+    pub notes: Vec<(Moment, u32, Event)>,
+    pub replies: BTreeMap<RequestId, (Moment, u32, ClientReply)>,
+    /// Every output of every node, in order.
+    pub trace: Vec<String>,
+    pub traced: bool,
+    /// Least and added random delay of a datagram or message.
+    pub delay: (Duration, Duration),
+    pub loss: f64,
+    configs: Vec<NodeConfig>,
+    queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
+    queued: u64,
+    random: Random,
+    cut: BTreeSet<(u32, u32)>,
+    links: BTreeMap<(u32, u32), (u64, Moment)>,
+    requests: u64,
+}
+
+impl World {
+    /// A group of `size`, all started within 5 ms.
+    pub fn new(size: u32, strategy: Strategy, seed: u64) -> World {
+        let member = |index: u32| Member {
+            name: format!("n{}", index + 1),
+            address: [127, 0, 0, 1].into(),
+            peer_port: 7001,
+            heartbeat_port: 7002,
+        };
+        let members: Vec<Member> = (0..size).map(member).collect();
+        let config = |member: &Member| NodeConfig {
+            format: NODE_CONFIG_FORMAT,
+            name: member.name.clone(),
+            members: members.clone(),
+            data_directory: "data".into(),
+            strategy: strategy.clone(),
+            seed,
+            hold_unsynced: true,
+            client_port: 7000,
+        };
+        let mut world = World {
+            now: Moment(1_000_000_000),
+            machines: Vec::new(),
+            notes: Vec::new(),
+            replies: BTreeMap::new(),
+            trace: Vec::new(),
+            traced: false,
+            delay: (Duration::from_micros(200), Duration::from_micros(800)),
+            loss: 0.0,
+            configs: members.iter().map(config).collect(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            random: Random::keyed(seed, "world", "all"),
+            cut: BTreeSet::new(),
+            links: BTreeMap::new(),
+            requests: 0,
+        };
+        world.machines.resize_with(size as usize, Machine::default);
+        for index in 0..size {
+            world.run_for(Duration::from_millis(1));
+            world.start(index);
+        }
+        world
+    }
+
+    pub fn start(&mut self, index: u32) {
+        let node = Node::new(&self.configs[index as usize]).expect("the strategy is valid");
+        let machine = &mut self.machines[index as usize];
+        machine.node = Some(node);
+        let Disk {
+            checkpoints, log, ..
+        } = machine.disk.clone();
+        self.step(index, Input::Start { checkpoints, log });
+        self.reconnect(index);
+    }
+
+    /// The host dies: of what was not synced, any prefix may have reached the disk.
+    pub fn crash(&mut self, index: u32) {
+        let random = &mut self.random;
+        let machine = &mut self.machines[index as usize];
+        machine.node = None;
+        machine.generation += 1;
+        machine.timers.clear();
+        machine.paused = false;
+        machine.stalled.clear();
+        let unsynced = machine.disk.log.len() - machine.disk.synced;
+        let kept = machine.disk.synced + random.below(unsynced as u64 + 1) as usize;
+        machine.disk.log.truncate(kept);
+        machine.disk.synced = kept;
+        machine.disk_free = Moment(0);
+        self.reconnect(index);
+    }
+
+    pub fn pause(&mut self, index: u32) {
+        self.machines[index as usize].paused = true;
+    }
+
+    pub fn resume(&mut self, index: u32) {
+        let machine = &mut self.machines[index as usize];
+        machine.paused = false;
+        for happening in std::mem::take(&mut machine.stalled) {
+            self.happen(index, happening);
+        }
+    }
+
+    pub fn isolate(&mut self, index: u32) {
+        for other in 0..self.machines.len() as u32 {
+            self.cut.extend([(index, other), (other, index)]);
+        }
+        self.reconnect(index);
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        for index in 0..self.machines.len() as u32 {
+            self.reconnect(index);
+        }
+    }
+
+    /// All connections of a node break; those that can be are made anew.
+    fn reconnect(&mut self, index: u32) {
+        for other in (0..self.machines.len() as u32).filter(|other| *other != index) {
+            for (from, to) in [(index, other), (other, index)] {
+                let link = self.links.entry((from, to)).or_default();
+                *link = (link.0 + 1, self.now);
+                if !self.cut.contains(&(from, to)) {
+                    let input = Input::Reconnected { peer: Peer(to) };
+                    self.schedule(self.now, from, Happening::Input(input));
+                }
+            }
+        }
+    }
+
+    fn schedule(&mut self, at: Moment, index: u32, happening: Happening) {
+        self.queued += 1;
+        let generation = self.machines[index as usize].generation;
+        self.queue.insert(
+            (at.max(self.now), self.queued),
+            (index, generation, happening),
+        );
+    }
+
+    pub fn request(&mut self, index: u32, request: ClientRequest) -> RequestId {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.schedule(
+            self.now,
+            index,
+            Happening::Input(Input::Request { id, request }),
+        );
+        id
+    }
+
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(entry) = self
+            .queue
+            .first_entry()
+            .filter(|entry| entry.key().0 <= end)
+        {
+            let ((now, _), (index, generation, happening)) = entry.remove_entry();
+            self.now = now;
+            let machine = &mut self.machines[index as usize];
+            if generation != machine.generation {
+                continue;
+            }
+            if machine.paused && !matches!(happening, Happening::Disk { .. }) {
+                machine.stalled.push(happening);
+            } else {
+                self.happen(index, happening);
+            }
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, index: u32, happening: Happening) {
+        let input = match happening {
+            Happening::Input(input) => input,
+            Happening::Connected {
+                link,
+                from,
+                message,
+            } => {
+                let now = self.links.get(&(from, index)).map_or(0, |(link, _)| *link);
+                if now != link || self.cut.contains(&(from, index)) {
+                    return;
+                }
+                Input::Message {
+                    from: Peer(from),
+                    message,
+                }
+            }
+            Happening::Timer { timer, at } => {
+                if self.machines[index as usize].timers.get(&timer) != Some(&at) {
+                    return;
+                }
+                self.machines[index as usize].timers.remove(&timer);
+                Input::Timer { timer }
+            }
+            Happening::Disk { token, operation } => {
+                let disk = &mut self.machines[index as usize].disk;
+                match operation {
+                    DiskOperation::Append { bytes } => disk.log.extend(bytes),
+                    DiskOperation::Sync => disk.synced = disk.log.len(),
+                    DiskOperation::TruncateLog { length } => {
+                        disk.log.truncate(length as usize);
+                        disk.synced = disk.log.len();
+                    }
+                    DiskOperation::Checkpoint { bytes, log } => {
+                        disk.checkpoints.insert(0, bytes);
+                        disk.checkpoints.truncate(2);
+                        disk.synced = log.len();
+                        disk.log = log;
+                    }
+                }
+                Input::DiskDone { token }
+            }
+        };
+        if self.machines[index as usize].paused {
+            self.machines[index as usize]
+                .stalled
+                .push(Happening::Input(input));
+        } else {
+            self.step(index, input);
+        }
+    }
+
+    fn step(&mut self, index: u32, input: Input) {
+        let now = self.now;
+        let Some(node) = &mut self.machines[index as usize].node else {
+            return;
+        };
+        for output in node.step(now, input) {
+            if self.traced {
+                self.trace.push(format!("{now} {index} {output:?}"));
+            }
+            self.carry_out(index, output);
+        }
+    }
+
+    fn travel(&mut self) -> Duration {
+        self.delay
+            .0
+            .saturating_add(self.random.duration_up_to(self.delay.1))
+    }
+
+    fn carry_out(&mut self, index: u32, output: Output) {
+        match output {
+            Output::SendHeartbeat { to, heartbeat } => {
+                let at = self.now.after(self.travel());
+                if !self.cut.contains(&(index, to.0)) && !self.random.chance(self.loss) {
+                    let input = Input::Heartbeat {
+                        from: Peer(index),
+                        heartbeat,
+                    };
+                    self.schedule(at, to.0, Happening::Input(input));
+                }
+            }
+            Output::Send { to, message } => {
+                let at = self.now.after(self.travel());
+                let (link, last) = self.links.entry((index, to.0)).or_default();
+                *last = at.max(*last);
+                let (link, at) = (*link, *last);
+                self.schedule(
+                    at,
+                    to.0,
+                    Happening::Connected {
+                        link,
+                        from: index,
+                        message,
+                    },
+                );
+            }
+            Output::SetTimer { timer, at } => {
+                self.machines[index as usize].timers.insert(timer, at);
+                self.schedule(at, index, Happening::Timer { timer, at });
+            }
+            Output::Disk { token, operation } => {
+                let work = match operation {
+                    DiskOperation::Append { .. } => Duration::from_micros(5),
+                    _ => self.random.duration_up_to(Duration::from_millis(2)),
+                };
+                let machine = &mut self.machines[index as usize];
+                machine.disk_free = machine.disk_free.max(self.now).after(work);
+                let at = machine.disk_free;
+                self.schedule(at, index, Happening::Disk { token, operation });
+            }
+            Output::Reply { id, reply } => {
+                self.replies.insert(id, (self.now, index, reply));
+            }
+            Output::Note { event } => self.notes.push((self.now, index, event)),
+            Output::Fatal { message } => panic!("n{} refuses: {message}", index + 1),
+        }
+    }
+
+    /// Nodes that act as primary now.
+    pub fn primaries(&self) -> Vec<u32> {
+        let acting = |index: &u32| {
+            let machine = &self.machines[*index as usize];
+            let node = machine.node.as_ref().filter(|_| !machine.paused);
+            node.is_some_and(|node| node.status().role == Role::Primary)
+        };
+        (0..self.machines.len() as u32).filter(acting).collect()
+    }
+
+    /// The acting primary of the newest epoch.
+    pub fn primary(&self) -> Option<u32> {
+        let epoch = |index: &u32| {
+            self.machines[*index as usize]
+                .node
+                .as_ref()
+                .map(|node| node.status().epoch)
+        };
+        self.primaries().into_iter().max_by_key(epoch)
+    }
+
+    pub fn draw(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+}
