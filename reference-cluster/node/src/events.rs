@@ -133,11 +133,10 @@ mod tests {
         }
         sink.flush();
         drop(sink);
-        for (line, (index, subject)) in BufReader::new(reader)
-            .lines()
-            .zip(subjects.iter().enumerate())
-        {
-            let read: StampedEvent = serde_json::from_str(&line.unwrap()).unwrap();
+        let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
+        assert_eq!(lines.len(), subjects.len());
+        for ((index, subject), line) in subjects.iter().enumerate().zip(&lines) {
+            let read: StampedEvent = serde_json::from_str(line).unwrap();
             assert_eq!(read.time, Moment(index as u64));
             assert_eq!(
                 read.event,

@@ -329,8 +329,10 @@ fn puts_of_eight_connections_are_all_acknowledged() {
     });
     latencies.sort();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    let events = (0..3).flat_map(|node| cluster.events(node));
+    let suspicions = events.filter(|event| event["event"] == "suspicion").count();
     println!(
-        "{:.0} puts/s, p50 {:?}, p99 {:?}",
+        "{:.0} puts/s, p50 {:?}, p99 {:?}, {suspicions} suspicions",
         latencies.len() as f64 / length.as_secs_f64(),
         at(0.5),
         at(0.99)
