@@ -128,10 +128,12 @@ fn cuts(
             // A role was resolved at injection to nodes that the event does not tell apart.
             !(known(from) && known(to)) || cut(one, other) || cut(other, one)
         }
-        PartitionShape::RandomHalves
-        | PartitionShape::MinorityThird
-        | PartitionShape::Bridge
-        | PartitionShape::MajoritiesRing => true,
+        // The event names the nodes on the side that is cut off.
+        PartitionShape::RandomHalves | PartitionShape::MinorityThird => {
+            let sides = nodes.iter().any(|node| met(node)) && !nodes.iter().all(|node| met(node));
+            !sides || met(one) != met(other)
+        }
+        PartitionShape::Bridge | PartitionShape::MajoritiesRing => true,
     }
 }
 
@@ -214,6 +216,27 @@ mod tests {
         // n1 is unreachable for 1 s and 1 s of aftermath: of 6 ordered pairs 4 lose 2 s.
         let hours = Reachability::new(&killed.trial()).observer_hours(window, 3);
         assert!((hours * 3_600.0 - 26.0).abs() < 1e-9, "{}", hours * 3_600.0);
+    }
+
+    #[test]
+    fn a_partition_into_halves_separates_nodes_of_different_sides_alone() {
+        let mut made = MadeTrial::new();
+        let shape = PartitionShape::RandomHalves;
+        let behavior = shakedown_contracts::fault::CutBehavior::Drop;
+        made.fault(
+            FaultKind::Partition { shape, behavior },
+            &["n2"],
+            3_000,
+            4_000,
+        );
+        let reachability = Reachability::new(&made.trial());
+        assert!(reachability.reachable("n1", "n3", made::at(3_500)));
+        assert!(!reachability.reachable("n1", "n2", made::at(3_500)));
+        assert!(
+            !reachability.reachable("n2", "n3", made::at(4_900)),
+            "in the aftermath"
+        );
+        assert!(reachability.reachable("n2", "n3", made::at(5_100)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::trial::Trial;
 
 /// What one observer made of one failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Observation {
+pub enum Observation {
     /// It suspected lastingly from then on.
     Suspected(Moment),
     /// It suspected already before t0.
@@ -66,7 +66,7 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
 
 /// When the node may be heard again: a killed node is healed once it serves, but its new process
 /// sends heartbeats from its start on.
-fn outage_end(trial: &Trial<'_>, injected: &Injected<'_>, subject: &str) -> Moment {
+pub fn outage_end(trial: &Trial<'_>, injected: &Injected<'_>, subject: &str) -> Moment {
     let healed = injected
         .healed
         .map_or(trial.timeline.settled, |healed| healed.before);
@@ -79,7 +79,7 @@ fn outage_end(trial: &Trial<'_>, injected: &Injected<'_>, subject: &str) -> Mome
 }
 
 /// Nodes that are up and in touch all the time from t0 to the heal.
-fn observers<'t>(
+pub fn observers<'t>(
     trial: &'t Trial<'_>,
     injected: &'t Injected<'_>,
     until: Moment,
@@ -94,7 +94,8 @@ fn observers<'t>(
     })
 }
 
-fn observe(
+/// What `observer` made of the failure of `subject` from `t0` until it may be heard again.
+pub fn observe(
     trial: &Trial<'_>,
     observer: &str,
     subject: &str,

@@ -5,6 +5,7 @@
 pub mod availability;
 pub mod baseline;
 pub mod detection;
+pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod roles;
@@ -20,6 +21,7 @@ type Measurement = fn(&Trial<'_>, &mut Samples) -> Vec<Finding>;
 /// Every measurement, in the order of the catalogue.
 const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
+    detection_bounds::measure,
     recovery::measure,
     availability::measure,
     roles::measure,
