@@ -24,16 +24,27 @@ pub struct Choice {
 }
 
 const fn now(name: &'static str, meaning: &'static str) -> Choice {
-    Choice { name, availability: Availability::Now, meaning }
+    Choice {
+        name,
+        availability: Availability::Now,
+        meaning,
+    }
 }
 
 const fn not_yet(name: &'static str, meaning: &'static str) -> Choice {
-    Choice { name, availability: Availability::NotYet, meaning }
+    Choice {
+        name,
+        availability: Availability::NotYet,
+        meaning,
+    }
 }
 
 /// Stages.
 pub const STAGES: &[Choice] = &[
-    now("local", "real processes on this machine, a network namespace each"),
+    now(
+        "local",
+        "real processes on this machine, a network namespace each",
+    ),
     not_yet("simulation", "the reference cluster in virtual time"),
     not_yet("ssh", "processes on hosts of yours"),
     not_yet("kubernetes", "pods"),
@@ -45,7 +56,10 @@ pub const FAULTS: &[Choice] = &[
     now("pause", "SIGSTOP, healed by SIGCONT"),
     now("restart", "SIGKILL and start at once"),
     now("partition", "directed links go dead, by shape or grudge"),
-    now("delay", "packets arrive later: latency, jitter, correlation, distribution"),
+    now(
+        "delay",
+        "packets arrive later: latency, jitter, correlation, distribution",
+    ),
     now("loss", "packets are lost at random"),
     not_yet("terminate", "SIGTERM"),
     not_yet("duplicate", "packets arrive twice"),
@@ -70,8 +84,14 @@ pub const FAULTS: &[Choice] = &[
 
 /// Workloads.
 pub const WORKLOADS: &[Choice] = &[
-    now("register", "reads, unique writes and compare-and-set on single keys"),
-    now("bank", "transfers between accounts and reads of all of them"),
+    now(
+        "register",
+        "reads, unique writes and compare-and-set on single keys",
+    ),
+    now(
+        "bank",
+        "transfers between accounts and reads of all of them",
+    ),
     not_yet("append", "transactions of list appends and reads"),
     not_yet("set", "adds and reads of a set"),
     not_yet("queue", "enqueue and dequeue"),

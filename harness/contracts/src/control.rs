@@ -244,7 +244,8 @@ pub enum ClientOrder {
     },
     /// Offer nothing new; answer `stopped` when no operation is open any more.
     Stop,
-    /// Read everything back (the first group only); answered by `stopped`.
+    /// Read everything back, answered by `stopped`. Sent to every group: each reads the registers
+    /// it used; the bank's accounts are read by the first group alone, for all.
     FinalReads {
         /// Give up after this.
         timeout: Duration,
@@ -284,9 +285,13 @@ pub enum ClientReport {
 /// First keys of a workload, written before the warm-up: bank accounts `a0`, `a1`, ….
 pub fn initial_accounts(kind: &WorkloadKind) -> Vec<(String, i64)> {
     match kind {
-        WorkloadKind::Bank { keys, initial_balance, .. } => {
-            (0..*keys).map(|number| (format!("a{number}"), *initial_balance)).collect()
-        }
+        WorkloadKind::Bank {
+            keys,
+            initial_balance,
+            ..
+        } => (0..*keys)
+            .map(|number| (format!("a{number}"), *initial_balance))
+            .collect(),
         WorkloadKind::Register { .. } => Vec::new(),
     }
 }

@@ -281,9 +281,16 @@ mod tests {
     fn the_name_of_an_event_is_its_tag() {
         let events = [
             Event::NodeReady {},
-            Event::RoleChanged { role: Role::Primary, epoch: 2 },
-            Event::Suspicion { subject: "n1".into() },
-            Event::PhaseStarted { phase: Phase::WarmUp },
+            Event::RoleChanged {
+                role: Role::Primary,
+                epoch: 2,
+            },
+            Event::Suspicion {
+                subject: "n1".into(),
+            },
+            Event::PhaseStarted {
+                phase: Phase::WarmUp,
+            },
         ];
         for event in events {
             let json = serde_json::to_value(&event).unwrap();

@@ -14,7 +14,9 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Error)]
 pub enum FrameError {
     /// The length says more than [`FRAME_BYTES_MAX`].
-    #[error("frame of {0} bytes is over the limit of {FRAME_BYTES_MAX}; the other end is no Shakedown process")]
+    #[error(
+        "frame of {0} bytes is over the limit of {FRAME_BYTES_MAX}; the other end is no Shakedown process"
+    )]
     TooLong(usize),
     /// The bytes are not the message that was expected.
     #[error("frame does not hold the expected message: {0}; are both ends of one version?")]
@@ -59,12 +61,16 @@ impl Decoder {
     /// See [`FrameError`]; the stream cannot be used after an error.
     pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.consumed..];
-        let Some(header) = rest.first_chunk::<4>() else { return Ok(None) };
+        let Some(header) = rest.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes(*header) as usize;
         if length > FRAME_BYTES_MAX {
             return Err(FrameError::TooLong(length));
         }
-        let Some(body) = rest.get(4..4 + length) else { return Ok(None) };
+        let Some(body) = rest.get(4..4 + length) else {
+            return Ok(None);
+        };
         let message = serde_json::from_slice(body)?;
         self.consumed += 4 + length;
         Ok(Some(message))
@@ -91,7 +97,10 @@ mod tests {
             decoder.feed(&stream[cut..]);
             let first = early.or_else(|| decoder.next_message().unwrap());
             assert_eq!(first.as_deref(), Some("first"));
-            assert_eq!(decoder.next_message::<Vec<u8>>().unwrap(), Some(vec![1, 2, 3]));
+            assert_eq!(
+                decoder.next_message::<Vec<u8>>().unwrap(),
+                Some(vec![1, 2, 3])
+            );
             assert!(!decoder.is_mid_frame());
         }
     }
@@ -100,6 +109,9 @@ mod tests {
     fn a_length_over_the_limit_is_refused_before_it_is_read() {
         let mut decoder = Decoder::default();
         decoder.feed(&u32::MAX.to_be_bytes());
-        assert!(matches!(decoder.next_message::<String>(), Err(FrameError::TooLong(_))));
+        assert!(matches!(
+            decoder.next_message::<String>(),
+            Err(FrameError::TooLong(_))
+        ));
     }
 }

@@ -282,4 +282,3 @@ pub struct Preparations {
     /// Nodes hold written bytes back until they are synced, so that a kill is a host crash.
     pub hold_unsynced: bool,
 }
-

@@ -114,7 +114,10 @@ pub enum RecoveryLog {
 
 impl Default for RecoveryLog {
     fn default() -> Self {
-        RecoveryLog::Redo { fsync: Fsync::default(), checkpoint: Checkpoint::default() }
+        RecoveryLog::Redo {
+            fsync: Fsync::default(),
+            checkpoint: Checkpoint::default(),
+        }
     }
 }
 

@@ -105,20 +105,26 @@ impl FromStr for Duration {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        parse_scaled(text, &DURATION_UNITS).map(Duration).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            quantity: "duration",
-            example: "\"250ms\", \"1.5s\" or \"2m\"",
-        })
+        parse_scaled(text, &DURATION_UNITS)
+            .map(Duration)
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                quantity: "duration",
+                example: "\"250ms\", \"1.5s\" or \"2m\"",
+            })
     }
 }
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000)]
-            .into_iter()
-            .chain([("ms", 1_000_000), ("us", 1_000)])
-            .find(|(_, scale)| self.0 != 0 && self.0.is_multiple_of(*scale));
+        let exact = [
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+        ]
+        .into_iter()
+        .chain([("ms", 1_000_000), ("us", 1_000)])
+        .find(|(_, scale)| self.0 != 0 && self.0.is_multiple_of(*scale));
         match exact {
             Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
             None if self.0 == 0 => f.write_str("0s"),
@@ -145,11 +151,13 @@ impl FromStr for Bytes {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        parse_scaled(text, &SIZE_UNITS).map(Bytes).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            quantity: "size",
-            example: "\"4KiB\" or \"10MiB\"",
-        })
+        parse_scaled(text, &SIZE_UNITS)
+            .map(Bytes)
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                quantity: "size",
+                example: "\"4KiB\" or \"10MiB\"",
+            })
     }
 }
 
@@ -189,11 +197,14 @@ impl FromStr for Ratio {
             Some(percent) => percent.trim().parse::<f64>().map(|p| p / 100.0),
             None => text.trim().parse::<f64>(),
         };
-        share.ok().and_then(Ratio::new).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            quantity: "share between 0% and 100%",
-            example: "\"1%\" or 0.01",
-        })
+        share
+            .ok()
+            .and_then(Ratio::new)
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                quantity: "share between 0% and 100%",
+                example: "\"1%\" or 0.01",
+            })
     }
 }
 
@@ -207,7 +218,9 @@ impl fmt::Display for Ratio {
 /// `number unit` with a unit of the table; exact for whole numbers, rounded for fractions.
 fn parse_scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim());
     let scale = units.iter().find(|(name, _)| *name == unit)?.1;
     if let Ok(whole) = number.parse::<u64>() {
@@ -227,7 +240,9 @@ macro_rules! serde_as_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
@@ -267,14 +282,25 @@ mod tests {
         for text in ["250ms", "2s", "1h", "3us", "7ns", "0s"] {
             assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
         }
-        assert_eq!("1.5s".parse::<Duration>().unwrap(), Duration::from_millis(1500));
+        assert_eq!(
+            "1.5s".parse::<Duration>().unwrap(),
+            Duration::from_millis(1500)
+        );
         assert_eq!("4MiB".parse::<Bytes>().unwrap(), Bytes(4 << 20));
         assert_eq!("7%".parse::<Ratio>().unwrap().to_string(), "7%");
     }
 
     #[test]
     fn a_quantity_without_a_unit_or_out_of_range_is_refused() {
-        for text in ["250", "ms", "-1s", "1 fortnight", "", "1e400s", "99999999999h"] {
+        for text in [
+            "250",
+            "ms",
+            "-1s",
+            "1 fortnight",
+            "",
+            "1e400s",
+            "99999999999h",
+        ] {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
         for text in ["101%", "-1%", "many", "NaN"] {
