@@ -293,7 +293,7 @@ fn gates(out: &mut String, plan: &Plan) {
         field(
             out,
             "gates",
-            "none: it passes when every fault was verified",
+            "none stated: those on safety are implied",
         );
     }
     for (index, gate) in plan.gates.iter().enumerate() {
