@@ -12,6 +12,7 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
 use super::linearizable::{Decision, Effect, Limits, RegisterOperation, decide};
+use super::stale::contradiction;
 use super::witness::shrink;
 use crate::history::{ClientOperation, History};
 use crate::text;
@@ -54,20 +55,21 @@ pub fn check(trial: &Trial<'_>) -> (Consistency, Vec<Finding>) {
             .collect();
         let register: Vec<RegisterOperation> =
             operations.iter().map(|(_, operation)| *operation).collect();
-        match decide(&register, Limits::default()) {
-            Decision::Linearizable => {}
-            Decision::Undecided(reason) => {
+        match judge(&register) {
+            Judgement::Linearizable => {}
+            Judgement::Undecided(reason) => {
                 undecided.get_or_insert(format!("trial {}, key {key}: {reason}", trial.index));
             }
-            Decision::Violation { operation } => {
+            Judgement::Violated { operation, witness } => {
                 violated += 1;
                 if findings.len() < EXPLAINED_MAX {
+                    let shown = witness.unwrap_or_else(|| shrink(&register, operation));
                     let witness = Witness {
                         trial,
                         key,
                         operations: &operations,
                     };
-                    findings.push(witness.finding(&shrink(&register, operation), operation));
+                    findings.push(witness.finding(&shown, operation));
                 }
             }
         }
@@ -78,6 +80,37 @@ pub fn check(trial: &Trial<'_>) -> (Consistency, Vec<Finding>) {
         (keys, _) => Consistency::Violated(keys),
     };
     (consistency, findings)
+}
+
+/// What became of one register.
+enum Judgement {
+    Linearizable,
+    /// At this operation; with the operations that show it where they are known already.
+    Violated {
+        operation: usize,
+        witness: Option<Vec<usize>>,
+    },
+    Undecided(String),
+}
+
+/// The quick check first: where it finds a violation, the search could take exponentially long.
+fn judge(register: &[RegisterOperation]) -> Judgement {
+    if let Some(witness) = contradiction(register)
+        && let Some(observer) = witness.last()
+    {
+        return Judgement::Violated {
+            operation: *observer,
+            witness: Some(witness),
+        };
+    }
+    match decide(register, Limits::default()) {
+        Decision::Linearizable => Judgement::Linearizable,
+        Decision::Undecided(reason) => Judgement::Undecided(reason),
+        Decision::Violation { operation } => Judgement::Violated {
+            operation,
+            witness: None,
+        },
+    }
 }
 
 /// Positions of the operations on each key.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use shakedown_contracts::random::Random;
 
 use super::*;
+use crate::consistency::stale::contradiction;
 
 fn operation(call: u64, completed: Option<u64>, effect: Effect) -> RegisterOperation {
     RegisterOperation {
@@ -190,15 +191,23 @@ fn small_history(seed: u64) -> Vec<RegisterOperation> {
 
 #[test]
 fn it_agrees_with_trying_every_order_on_20_000_small_histories() {
-    let (mut legal, mut illegal) = (0, 0);
+    let (mut legal, mut illegal, mut stale) = (0, 0, 0);
     for seed in 0..20_000 {
         let history = small_history(seed);
         let expected = brute_force(&history);
         let found = decided(&history) == Decision::Linearizable;
         assert_eq!(found, expected, "seed {seed}: {history:?}");
+        if contradiction(&history).is_some() {
+            assert!(
+                !expected,
+                "seed {seed}: called stale and is not: {history:?}"
+            );
+            stale += 1;
+        }
         legal += usize::from(expected);
         illegal += usize::from(!expected);
     }
+    assert!(stale > 500, "{stale} stale: too few to compare");
     assert!(
         legal > 2_000 && illegal > 2_000,
         "{legal} legal, {illegal} illegal: too one-sided"
@@ -256,6 +265,23 @@ proptest! {
         let operation = history.len() - 1;
         prop_assert_eq!(decided(&history), Decision::Violation { operation });
     }
+}
+
+#[test]
+fn a_stale_read_among_fifty_busy_clients_is_found_without_a_search() {
+    let mut history = legal_history(3, 50, 1_000);
+    assert_eq!(contradiction(&history), None);
+    let value = history[100]
+        .effect
+        .sets()
+        .or(history[101].effect.sets())
+        .or(history[102].effect.sets());
+    history[900].effect = Effect::Read(value);
+    history[900].completed = Some(Moment(history[900].call.0 + 10));
+    assert_eq!(
+        contradiction(&history).and_then(|found| found.last().copied()),
+        Some(900)
+    );
 }
 
 #[test]
