@@ -52,6 +52,9 @@ pub enum WorkloadError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The pacing timer failed.
+    #[error("failed to pace the load: {0}")]
+    Pacing(#[from] crate::RunError),
     /// The HTTP client could not be built.
     #[error("failed to build the HTTP client: {0}")]
     Http(#[from] reqwest::Error),

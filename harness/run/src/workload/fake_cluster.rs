@@ -74,12 +74,13 @@ impl FakeCluster {
         FakeCluster { port, state, nodes }
     }
 
+    /// The nodes, and after them one more that is down: nothing listens at its address.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         let endpoint = |node: usize| Endpoint {
             name: name(node),
             address: address(node),
         };
-        (0..self.nodes).map(endpoint).collect()
+        (0..=self.nodes).map(endpoint).collect()
     }
 
     /// Changes the script.

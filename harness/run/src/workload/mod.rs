@@ -17,7 +17,6 @@ mod error;
 #[cfg(test)]
 mod fake_cluster;
 mod operation;
-mod pacer;
 mod pipes;
 mod primary;
 mod records;

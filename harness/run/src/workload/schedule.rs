@@ -1,7 +1,8 @@
 //! When operations are due: evenly spaced, whatever the system under test does (open loop).
 //!
 //! Each due moment is computed from its number and not from the one before, so that lateness and
-//! rounding never add up. A seeded phase lets the groups' arrivals interleave.
+//! rounding never add up. The worker waits for them on an `Alarm`: a timer descriptor in the poll
+//! set of its only thread is one wake-up, where a pacing thread would need two. A seeded phase lets the groups' arrivals interleave.
 
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;

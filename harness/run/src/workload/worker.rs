@@ -21,7 +21,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::clients::{Clients, Context};
 use super::operation::{Drive, Outcome, Persistence};
-use super::pacer::Pacer;
 use super::pipes::{Reports, read_message, read_orders};
 use super::primary::Tracker;
 use super::records::Records;
@@ -30,6 +29,7 @@ use super::schedule::Schedule;
 use super::share::Share;
 use super::{Adapter, Request, WorkloadError, generator};
 use crate::clock::now;
+use crate::pacing::Alarm;
 
 /// Records wait at most so long for company.
 const FLUSH_INTERVAL: StdDuration = StdDuration::from_millis(20);
@@ -182,7 +182,7 @@ struct Worker<'a, A> {
     reports: &'a Reports,
     clients: Clients<A>,
     timeout: StdDuration,
-    pacer: Pacer,
+    alarm: Alarm,
     schedule: Option<Schedule>,
     preparing: JoinSet<Outcome>,
     /// Set while `stopped` is owed: open operations are given up then.
@@ -213,7 +213,7 @@ impl<'a, A: Adapter> Worker<'a, A> {
             records,
             reports,
             timeout,
-            pacer: Pacer::new()?,
+            alarm: Alarm::new()?,
             schedule: None,
             preparing: JoinSet::new(),
             stopped_by: None,
@@ -246,8 +246,8 @@ impl<'a, A: Adapter> Worker<'a, A> {
                     Some(order) => self.obey(order)?,
                 },
                 () = self.clients.next_completion() => {}
-                woken = self.pacer.wait_until(due.unwrap_or_default()), if due.is_some() => {
-                    woken.map_err(|source| WorkloadError::System { what: "pace", source })?;
+                woken = self.alarm.until(due.unwrap_or_default()), if due.is_some() => {
+                    woken?;
                     self.offer_due();
                 }
                 Some(outcome) = self.preparing.join_next() => self.prepared(outcome)?,
