@@ -64,7 +64,9 @@ impl Canary {
     /// Stops it, within one period, and says what it saw.
     pub fn finish(self) -> CanaryReport {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the canary's thread has nothing that panics")
+        self.thread
+            .join()
+            .expect("the canary's thread has nothing that panics")
     }
 }
 
@@ -85,7 +87,11 @@ fn sleep_until(due: Moment) {
     let seconds = (due.0 / 1_000_000_000) as libc::time_t;
     let at = TimeSpec::new(seconds, (due.0 % 1_000_000_000) as libc::c_long);
     // An early return (a signal) only makes this turn's lateness zero.
-    let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &at);
+    let _ = clock_nanosleep(
+        ClockId::CLOCK_MONOTONIC,
+        ClockNanosleepFlags::TIMER_ABSTIME,
+        &at,
+    );
 }
 
 #[cfg(test)]
@@ -97,7 +103,13 @@ mod tests {
         let mut report = CanaryReport::default();
         report.note(Duration::from_millis(99));
         report.note(STALL);
-        assert_eq!(report, CanaryReport { lateness_max: STALL, stalls: 0 });
+        assert_eq!(
+            report,
+            CanaryReport {
+                lateness_max: STALL,
+                stalls: 0
+            }
+        );
         report.note(Duration::from_millis(101));
         assert_eq!(report.stalls, 1);
         assert_eq!(report.lateness_max, Duration::from_millis(101));

@@ -51,7 +51,10 @@ impl RunError {
     /// For `map_err` after a system call that was to `action`.
     pub fn system<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> RunError {
         let action = action.into();
-        move |source| RunError::System { action, source: source.into() }
+        move |source| RunError::System {
+            action,
+            source: source.into(),
+        }
     }
 }
 

@@ -37,9 +37,8 @@ impl Interrupt {
     /// When the handlers cannot be installed.
     pub fn from_signals() -> Result<Interrupt, RunError> {
         let (handle, interrupt) = Interrupt::by_hand();
-        let install = |kind| {
-            signal(kind).map_err(RunError::system::<io::Error>("install a signal handler"))
-        };
+        let install =
+            |kind| signal(kind).map_err(RunError::system::<io::Error>("install a signal handler"));
         let mut keyboard = install(SignalKind::interrupt())?;
         let mut termination = install(SignalKind::terminate())?;
         tokio::spawn(async move {
@@ -61,7 +60,12 @@ impl Interrupt {
 
     /// Returns once there were at least `count` requests; never when nobody can ask any more.
     pub async fn reached(&mut self, count: u32) {
-        if self.requests.wait_for(|requests| *requests >= count).await.is_err() {
+        if self
+            .requests
+            .wait_for(|requests| *requests >= count)
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }

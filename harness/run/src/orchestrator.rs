@@ -104,11 +104,15 @@ struct Run<P> {
 impl<P: Progress> Run<P> {
     async fn all(&mut self, mut plans: Vec<Plan>) -> Result<(), RunError> {
         for (order, plan) in plans.iter_mut().enumerate() {
-            plan.environment.extend(environment(order, self.options.isolation));
+            plan.environment
+                .extend(environment(order, self.options.isolation));
             write_plan(plan, &self.directory.experiment(&plan.name))?;
         }
         let trials = plans.iter().map(|plan| plan.trials.len() as u32).sum();
-        self.progress.event(ProgressEvent::RunStarted { trials, estimate: estimate(&plans) });
+        self.progress.event(ProgressEvent::RunStarted {
+            trials,
+            estimate: estimate(&plans),
+        });
         for (plan, number) in interleaved(&plans) {
             if self.interrupt.has_reached(1) {
                 self.outcome.interrupted = true;
@@ -180,7 +184,11 @@ impl<P: Progress> Run<P> {
         let message = format!("trial {trial} of {} broke off: {reason}", plan.name);
         self.progress.event(ProgressEvent::Warning { message });
         let experiment = plan.name.clone();
-        self.outcome.aborted.push(AbortedTrial { experiment, trial, reason });
+        self.outcome.aborted.push(AbortedTrial {
+            experiment,
+            trial,
+            reason,
+        });
     }
 }
 
@@ -188,7 +196,11 @@ impl<P: Progress> Run<P> {
 fn interleaved(plans: &[Plan]) -> Vec<(&Plan, usize)> {
     let mut order = Vec::new();
     for variants in plans.chunk_by(|one, next| one.experiment == next.experiment) {
-        let longest = variants.iter().map(|plan| plan.trials.len()).max().unwrap_or(0);
+        let longest = variants
+            .iter()
+            .map(|plan| plan.trials.len())
+            .max()
+            .unwrap_or(0);
         for number in 0..longest {
             let having = variants.iter().filter(|plan| number < plan.trials.len());
             order.extend(having.map(|plan| (plan, number)));
@@ -200,8 +212,14 @@ fn interleaved(plans: &[Plan]) -> Vec<(&Plan, usize)> {
 fn estimate(plans: &[Plan]) -> Duration {
     let one = |plan: &Plan| {
         let phases = plan.phases;
-        let measured = phases.warm_up.saturating_add(phases.fault).saturating_add(phases.settle);
-        measured.saturating_add(OVERHEAD).as_nanos().saturating_mul(plan.trials.len() as u64)
+        let measured = phases
+            .warm_up
+            .saturating_add(phases.fault)
+            .saturating_add(phases.settle);
+        measured
+            .saturating_add(OVERHEAD)
+            .as_nanos()
+            .saturating_mul(plan.trials.len() as u64)
     };
     Duration::from_nanos(plans.iter().map(one).fold(0, u64::saturating_add))
 }
@@ -212,7 +230,9 @@ fn environment(order: usize, isolation: Isolation) -> BTreeMap<String, String> {
         .map(|name| format!("{} {}", name.sysname().display(), name.release().display()))
         .unwrap_or_else(|_| "unknown".to_owned());
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
     BTreeMap::from([
         ("order".to_owned(), order.to_string()),
         ("started_unix_seconds".to_owned(), started.to_string()),
@@ -229,11 +249,7 @@ fn write_plan(plan: &Plan, directory: &ExperimentDirectory) -> Result<(), RunErr
     fs::write(directory.plan(), json).map_err(RunError::write(&directory.plan()))
 }
 
-fn put_aside(
-    experiment: &ExperimentDirectory,
-    index: u32,
-    attempt: u32,
-) -> Result<(), RunError> {
+fn put_aside(experiment: &ExperimentDirectory, index: u32, attempt: u32) -> Result<(), RunError> {
     let aside = experiment.void_trial(index, attempt);
     fs::rename(experiment.trial(index).path(), aside.path()).map_err(RunError::write(aside.path()))
 }
@@ -246,8 +262,9 @@ fn absolute(path: &Path) -> Result<PathBuf, RunError> {
 
 /// `<pid>-<start time>`: a pid alone may come again.
 fn own_ledger_name() -> Result<String, RunError> {
-    let stat = fs::read_to_string("/proc/self/stat")
-        .map_err(RunError::system::<std::io::Error>("read /proc/self/stat; is /proc mounted?"))?;
+    let stat = fs::read_to_string("/proc/self/stat").map_err(
+        RunError::system::<std::io::Error>("read /proc/self/stat; is /proc mounted?"),
+    )?;
     // The second field is a name in parentheses that may hold anything; field 22 is the start.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let start_ticks = after_name.split_whitespace().nth(19).unwrap_or("0");

@@ -9,26 +9,44 @@ fn named(name: &str, experiment: &str, trials: u32) -> Plan {
     let mut plan = plan(Vec::new(), Vec::new());
     plan.name = name.to_owned();
     plan.experiment = experiment.to_owned();
-    let trial = |index| Trial { index, seed: u64::from(index), schedule: Vec::new() };
+    let trial = |index| Trial {
+        index,
+        seed: u64::from(index),
+        schedule: Vec::new(),
+    };
     plan.trials = (1..=trials).map(trial).collect();
     plan
 }
 
 #[test]
 fn variants_take_turns_and_experiments_follow_one_another() {
-    let plans = [named("a", "a", 2), named("a@fast", "a", 3), named("b", "b", 1)];
+    let plans = [
+        named("a", "a", 2),
+        named("a@fast", "a", 3),
+        named("b", "b", 1),
+    ];
     let order: Vec<_> = interleaved(&plans)
         .into_iter()
         .map(|(plan, number)| (plan.name.as_str(), plan.trials[number].index))
         .collect();
-    let expected = [("a", 1), ("a@fast", 1), ("a", 2), ("a@fast", 2), ("a@fast", 3), ("b", 1)];
+    let expected = [
+        ("a", 1),
+        ("a@fast", 1),
+        ("a", 2),
+        ("a@fast", 2),
+        ("a@fast", 3),
+        ("b", 1),
+    ];
     assert_eq!(order, expected);
 }
 
 #[test]
 fn the_estimate_counts_every_trial_of_every_plan() {
     let one = estimate(&[named("a", "a", 1)]);
-    assert_eq!(estimate(&[named("a", "a", 2), named("b", "b", 1)]).as_nanos(), 3 * one.as_nanos());
+    assert_eq!(
+        estimate(&[named("a", "a", 2), named("b", "b", 1)]).as_nanos(),
+        3 * one.as_nanos()
+    );
     assert!(one > Duration::from_secs(5));
 }
 
@@ -51,7 +69,10 @@ fn the_plan_is_written_with_its_environment_and_read_back_the_same() {
     write_plan(&plan, &directory).unwrap();
     let written = fs::read(directory.plan()).unwrap();
     let read: Plan = serde_json::from_slice(&written).unwrap();
-    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&plan).unwrap());
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        serde_json::to_value(&plan).unwrap()
+    );
     assert_eq!(read.environment, plan.environment);
     assert_eq!(plan.environment["order"], "4");
     assert!(plan.environment["kernel"].starts_with("Linux "));
@@ -78,11 +99,16 @@ async fn a_run_that_was_stopped_before_it_began_starts_nothing_and_says_so() {
     let (handle, interrupt) = Interrupt::by_hand();
     handle.interrupt();
     let silent = crate::progress::Silent;
-    let outcome = run(vec![named("a", "a", 1)], options, silent, interrupt).await.unwrap();
+    let outcome = run(vec![named("a", "a", 1)], options, silent, interrupt)
+        .await
+        .unwrap();
     assert!(outcome.interrupted);
     assert_eq!(outcome.complete, 0);
     assert!(folder.path().join("results/a/plan.json").exists());
-    assert_eq!(fs::read_dir(folder.path().join("ledgers")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(folder.path().join("ledgers")).unwrap().count(),
+        0
+    );
 }
 
 #[tokio::test]

@@ -41,8 +41,7 @@ impl Alarm {
             .map_err(RunError::system("make a timer"))?;
         // SAFETY: `Timer` owns its valid descriptor for as long as it lives, and gives out no way
         // to close or replace it.
-        let watched =
-            unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) };
+        let watched = unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) };
         let timer = watched
             .map_err(|error| RunError::system::<std::io::Error>("watch a timer")(error.into()))?;
         Ok(Alarm { timer })
@@ -63,12 +62,18 @@ impl Alarm {
         );
         let timer = &self.timer.get_ref().0;
         timer
-            .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+            .set(
+                Expiration::OneShot(at),
+                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+            )
             .map_err(RunError::system("set a timer"))?;
         // Ends when the timer fires; a turn more only for readiness left over from a former alarm.
         loop {
-            let mut guard =
-                self.timer.readable().await.map_err(RunError::system("wait for a timer"))?;
+            let mut guard = self
+                .timer
+                .readable()
+                .await
+                .map_err(RunError::system("wait for a timer"))?;
             let fired = guard.try_io(|timer| {
                 let mut count = [0_u8; 8];
                 match nix::unistd::read(&timer.get_ref().0, &mut count) {

@@ -179,8 +179,15 @@ impl Running<'_> {
     }
 
     async fn conclude(&mut self, canary: CanaryReport) -> Result<TrialEnd, RunError> {
-        let CanaryReport { lateness_max, stalls } = canary;
-        self.record_own(Event::Canary { lateness_max, stalls }).await?;
+        let CanaryReport {
+            lateness_max,
+            stalls,
+        } = canary;
+        self.record_own(Event::Canary {
+            lateness_max,
+            stalls,
+        })
+        .await?;
         let mut end = TrialEnd::Complete;
         if stalls > 0 {
             let reason = format!(
@@ -188,7 +195,10 @@ impl Running<'_> {
                  can be trusted",
                 lateness_max.as_millis_f64()
             );
-            self.record_own(Event::TrialVoid { reason: reason.clone() }).await?;
+            self.record_own(Event::TrialVoid {
+                reason: reason.clone(),
+            })
+            .await?;
             end = TrialEnd::Void(reason);
         }
         self.record_own(Event::TrialEnded {}).await?;
@@ -197,11 +207,7 @@ impl Running<'_> {
 
     /// Handles whatever happens until `done` holds (true) or the moment has come (then what
     /// `done` says).
-    async fn pump(
-        &mut self,
-        until: Moment,
-        done: impl Fn(&Self) -> bool,
-    ) -> Result<bool, Abort> {
+    async fn pump(&mut self, until: Moment, done: impl Fn(&Self) -> bool) -> Result<bool, Abort> {
         // Ends at `until`: each turn waits for something, at most for that moment.
         loop {
             if done(self) {
@@ -264,7 +270,14 @@ impl Running<'_> {
         }
         let received = clock::now();
         let source = "harness".to_owned();
-        self.recorder.event(EventRecord { time, received, source, event }).await
+        self.recorder
+            .event(EventRecord {
+                time,
+                received,
+                source,
+                event,
+            })
+            .await
     }
 
     /// A set-up that failed in a way that the next trial would meet again.
@@ -280,13 +293,15 @@ impl Running<'_> {
 /// What those who watch are told of an event of the harness.
 fn progress_of(event: &Event) -> Option<ProgressEvent> {
     match event {
-        Event::FaultEffective { id, nodes, .. } => {
-            Some(ProgressEvent::FaultEffective { fault: id.clone(), nodes: nodes.clone() })
-        }
+        Event::FaultEffective { id, nodes, .. } => Some(ProgressEvent::FaultEffective {
+            fault: id.clone(),
+            nodes: nodes.clone(),
+        }),
         Event::FaultHealed { id, .. } => Some(ProgressEvent::FaultHealed { fault: id.clone() }),
-        Event::FaultUnverified { id, reason } => {
-            Some(ProgressEvent::FaultUnverified { fault: id.clone(), reason: reason.clone() })
-        }
+        Event::FaultUnverified { id, reason } => Some(ProgressEvent::FaultUnverified {
+            fault: id.clone(),
+            reason: reason.clone(),
+        }),
         _ => None,
     }
 }

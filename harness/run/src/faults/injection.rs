@@ -154,7 +154,9 @@ impl Injection {
 
     /// Takes an agent's report in.
     pub fn report(&mut self, agent: &Process, report: FaultReport, now: Moment) -> Vec<Action> {
-        let State::Working(work) = &mut self.state else { return Vec::new() };
+        let State::Working(work) = &mut self.state else {
+            return Vec::new();
+        };
         if !work.pending.remove(agent) {
             return Vec::new();
         }
@@ -172,7 +174,11 @@ impl Injection {
             }
             (FaultReport::Unverified { reason, .. }, purpose) => {
                 self.in_effect.remove(agent);
-                let what = if purpose == Purpose::Heal { "not healed: " } else { "" };
+                let what = if purpose == Purpose::Heal {
+                    "not healed: "
+                } else {
+                    ""
+                };
                 actions = self.not_verified(&format!("{agent}: {what}{reason}"));
             }
             (other, _) => {
@@ -185,7 +191,9 @@ impl Injection {
 
     /// Goes on when the current group is complete.
     fn advance(&mut self, now: Moment) -> Vec<Action> {
-        let State::Working(work) = &mut self.state else { return Vec::new() };
+        let State::Working(work) = &mut self.state else {
+            return Vec::new();
+        };
         if !work.pending.is_empty() {
             return Vec::new();
         }
@@ -240,7 +248,11 @@ impl Injection {
         }
         let at = join_brackets(brackets, Moment(0));
         let evidence = join_evidence(evidence);
-        vec![Action::Record(Event::FaultHealed { id: self.id.clone(), at, evidence })]
+        vec![Action::Record(Event::FaultHealed {
+            id: self.id.clone(),
+            at,
+            evidence,
+        })]
     }
 
     /// Orders a group; what was gathered from the groups before it is kept.
@@ -252,7 +264,11 @@ impl Injection {
         brackets: Vec<Bracket>,
         evidence: Vec<Evidence>,
     ) -> Vec<Action> {
-        let parts = self.groups.get(group).map(Vec::as_slice).unwrap_or_default();
+        let parts = self
+            .groups
+            .get(group)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let concerned = parts.iter().filter(|part| match purpose {
             Purpose::Inject => true,
             Purpose::Heal => self.in_effect.contains(&part.agent()),
@@ -271,7 +287,14 @@ impl Injection {
             Purpose::Heal => REPORT_PATIENCE.saturating_add(self.ready_timeout),
         };
         let deadline = now.after(patience);
-        self.state = State::Working(Work { purpose, group, pending, deadline, brackets, evidence });
+        self.state = State::Working(Work {
+            purpose,
+            group,
+            pending,
+            deadline,
+            brackets,
+            evidence,
+        });
         if actions.is_empty() {
             // Nothing of this group is in effect. At most one turn for each group.
             return self.advance(now);
@@ -285,21 +308,34 @@ impl Injection {
             return Vec::new();
         }
         let reason = reason.to_owned();
-        vec![Action::Record(Event::FaultUnverified { id: self.id.clone(), reason })]
+        vec![Action::Record(Event::FaultUnverified {
+            id: self.id.clone(),
+            reason,
+        })]
     }
 }
 
 fn join_brackets(brackets: &[Bracket], otherwise: Moment) -> Bracket {
     let before = brackets.iter().map(|bracket| bracket.before).min();
     let after = brackets.iter().map(|bracket| bracket.after).max();
-    Bracket { before: before.unwrap_or(otherwise), after: after.unwrap_or(otherwise) }
+    Bracket {
+        before: before.unwrap_or(otherwise),
+        after: after.unwrap_or(otherwise),
+    }
 }
 
 fn join_evidence(all: Vec<Evidence>) -> Evidence {
-    let mut joined =
-        Evidence { mechanism: String::new(), observed: String::new(), achieved: Vec::new() };
+    let mut joined = Evidence {
+        mechanism: String::new(),
+        observed: String::new(),
+        achieved: Vec::new(),
+    };
     for evidence in all {
-        if !joined.mechanism.split("; ").any(|known| known == evidence.mechanism) {
+        if !joined
+            .mechanism
+            .split("; ")
+            .any(|known| known == evidence.mechanism)
+        {
             append(&mut joined.mechanism, &evidence.mechanism);
         }
         append(&mut joined.observed, &evidence.observed);

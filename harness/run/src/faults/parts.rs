@@ -74,8 +74,14 @@ impl Part {
                 Order::Network(NetworkOrder::Inject { id, links, effect })
             }
             Part::Node { node, action } => {
-                let order = NodeOrder::Inject { id, action: *action };
-                Order::Node { node: node.clone(), order }
+                let order = NodeOrder::Inject {
+                    id,
+                    action: *action,
+                };
+                Order::Node {
+                    node: node.clone(),
+                    order,
+                }
             }
         }
     }
@@ -85,9 +91,10 @@ impl Part {
         let id = id.clone();
         match self {
             Part::Links { .. } => Order::Network(NetworkOrder::Heal { id }),
-            Part::Node { node, .. } => {
-                Order::Node { node: node.clone(), order: NodeOrder::Heal { id } }
-            }
+            Part::Node { node, .. } => Order::Node {
+                node: node.clone(),
+                order: NodeOrder::Heal { id },
+            },
         }
     }
 }
@@ -106,7 +113,9 @@ pub fn resolve(
     let mut random = Random::keyed(seed, "selector", &id.to_string());
     let mut select = || selectors::resolve(&fault.nodes, &topology.nodes, view, &mut random);
     match &fault.kind {
-        FaultKind::Kill { crash: Crash::Process } => Ok(on_nodes(select()?, ProcessFault::Kill)),
+        FaultKind::Kill {
+            crash: Crash::Process,
+        } => Ok(on_nodes(select()?, ProcessFault::Kill)),
         FaultKind::Kill { crash: Crash::Host } => Ok(host_crash(select()?, topology)),
         FaultKind::Pause {} => Ok(on_nodes(select()?, ProcessFault::Pause)),
         FaultKind::Restart {} => Ok(on_nodes(select()?, ProcessFault::Restart)),
@@ -119,19 +128,28 @@ pub fn resolve(
             let mut random = Random::keyed(seed, "shape", &id.to_string());
             let cut = topology.partition(shape, &selected, view, &mut random)?;
             let effect = LinkEffect::Cut(*behavior);
-            Ok(Resolved { nodes: cut.nodes, groups: vec![vec![on_links(cut.links, effect)]] })
+            Ok(Resolved {
+                nodes: cut.nodes,
+                groups: vec![vec![on_links(cut.links, effect)]],
+            })
         }
         FaultKind::Delay { delay, links } => {
             let nodes = select()?;
             let links = topology.links_of(&nodes, links, view)?;
             let part = on_links(links, LinkEffect::Delay(*delay));
-            Ok(Resolved { nodes, groups: vec![vec![part]] })
+            Ok(Resolved {
+                nodes,
+                groups: vec![vec![part]],
+            })
         }
         FaultKind::Loss { loss, links } => {
             let nodes = select()?;
             let links = topology.links_of(&nodes, links, view)?;
             let part = on_links(links, LinkEffect::Loss(*loss));
-            Ok(Resolved { nodes, groups: vec![vec![part]] })
+            Ok(Resolved {
+                nodes,
+                groups: vec![vec![part]],
+            })
         }
     }
 }
@@ -141,14 +159,22 @@ fn on_links(links: Vec<Link>, effect: LinkEffect) -> Part {
 }
 
 fn on_nodes(nodes: Vec<String>, action: ProcessFault) -> Resolved {
-    let parts = nodes.iter().map(|node| Part::Node { node: node.clone(), action });
-    Resolved { groups: vec![parts.collect()], nodes }
+    let parts = nodes.iter().map(|node| Part::Node {
+        node: node.clone(),
+        action,
+    });
+    Resolved {
+        groups: vec![parts.collect()],
+        nodes,
+    }
 }
 
 /// The network is cut first, so that no FIN or RST of the dying process tells anybody.
 fn host_crash(nodes: Vec<String>, topology: &Topology) -> Resolved {
-    let mut links: Vec<Link> =
-        nodes.iter().flat_map(|node| topology.all_links_of(node)).collect();
+    let mut links: Vec<Link> = nodes
+        .iter()
+        .flat_map(|node| topology.all_links_of(node))
+        .collect();
     links.sort();
     links.dedup();
     let cut = on_links(links, LinkEffect::Cut(CutBehavior::Drop));

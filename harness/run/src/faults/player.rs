@@ -47,10 +47,15 @@ impl Player {
     pub fn new(plan: &Plan, trial: &Trial) -> Self {
         let injection = |entry: &shakedown_contracts::plan::Injection| {
             let fault = plan.faults.iter().find(|fault| fault.name == entry.fault);
-            let id = FaultId { fault: entry.fault.clone(), occurrence: entry.occurrence };
+            let id = FaultId {
+                fault: entry.fault.clone(),
+                occurrence: entry.occurrence,
+            };
             Injection::new(
                 id,
-                fault.expect("a plan schedules only faults that it has").clone(),
+                fault
+                    .expect("a plan schedules only faults that it has")
+                    .clone(),
                 entry.start.clone(),
                 entry.duration,
                 plan.target.ready_timeout,
@@ -108,7 +113,11 @@ impl Player {
         let (FaultReport::Effective { id, .. }
         | FaultReport::Healed { id, .. }
         | FaultReport::Unverified { id, .. }) = &report;
-        match self.injections.iter_mut().find(|injection| injection.id == *id) {
+        match self
+            .injections
+            .iter_mut()
+            .find(|injection| injection.id == *id)
+        {
             Some(injection) => injection.report(agent, report, now),
             None => Vec::new(),
         }
@@ -139,8 +148,12 @@ impl Player {
 
     /// The trial breaks off: whatever is not done is unverified.
     pub fn abandon(&mut self, reason: &str) -> Vec<Action> {
-        let open = self.injections.iter_mut().filter(|injection| !injection.is_done());
-        open.flat_map(|injection| injection.give_up(reason)).collect()
+        let open = self
+            .injections
+            .iter_mut()
+            .filter(|injection| !injection.is_done());
+        open.flat_map(|injection| injection.give_up(reason))
+            .collect()
     }
 
     /// When a waiting injection at a fixed time begins.
@@ -155,8 +168,13 @@ impl Player {
 
     fn start(&mut self, number: usize, due: Moment, now: Moment, view: &View) -> Vec<Action> {
         let injection = &mut self.injections[number];
-        let resolved =
-            parts::resolve(&injection.fault, &injection.id, self.seed, &self.topology, view);
+        let resolved = parts::resolve(
+            &injection.fault,
+            &injection.id,
+            self.seed,
+            &self.topology,
+            view,
+        );
         injection.begin(resolved, due, now)
     }
 }

@@ -25,7 +25,11 @@ fn at(millis: u64) -> Moment {
 }
 
 pub(crate) fn plan(faults: Vec<Fault>, schedule: Vec<Entry>) -> Plan {
-    let groups = vec![ClientGroup { name: "c1".into(), beside: None, clients: 1 }];
+    let groups = vec![ClientGroup {
+        name: "c1".into(),
+        beside: None,
+        clients: 1,
+    }];
     Plan {
         format: 1,
         name: "p".into(),
@@ -43,7 +47,10 @@ pub(crate) fn plan(faults: Vec<Fault>, schedule: Vec<Entry>) -> Plan {
             ready_timeout: ms(5_000),
         },
         workload: Workload {
-            kind: WorkloadKind::Register { keys: 1, operations_per_key: None },
+            kind: WorkloadKind::Register {
+                keys: 1,
+                operations_per_key: None,
+            },
             clients: 1,
             groups,
             rate: 1.0,
@@ -51,22 +58,40 @@ pub(crate) fn plan(faults: Vec<Fault>, schedule: Vec<Entry>) -> Plan {
             timeout: ms(1_000),
             final_reads: false,
         },
-        phases: Phases { warm_up: ms(1), fault: ms(5_000), settle: ms(1), bin: ms(1) },
+        phases: Phases {
+            warm_up: ms(1),
+            fault: ms(5_000),
+            settle: ms(1),
+            bin: ms(1),
+        },
         faults,
         gates: Vec::new(),
         expect: None,
-        trials: vec![Trial { index: 1, seed: 7, schedule }],
+        trials: vec![Trial {
+            index: 1,
+            seed: 7,
+            schedule,
+        }],
         preparations: Preparations::default(),
         environment: Default::default(),
     }
 }
 
 fn fault(kind: FaultKind, nodes: Selector) -> Fault {
-    Fault { name: "f".into(), kind, nodes }
+    Fault {
+        name: "f".into(),
+        kind,
+        nodes,
+    }
 }
 
 fn entry(start: Start, duration: Option<Duration>) -> Entry {
-    Entry { fault: "f".into(), occurrence: 0, start, duration }
+    Entry {
+        fault: "f".into(),
+        occurrence: 0,
+        start,
+        duration,
+    }
 }
 
 fn player(fault: Fault, entry: Entry) -> Player {
@@ -81,16 +106,26 @@ fn primary_n1() -> View {
 }
 
 fn id() -> FaultId {
-    FaultId { fault: "f".into(), occurrence: 0 }
+    FaultId {
+        fault: "f".into(),
+        occurrence: 0,
+    }
 }
 
 fn evidence(observed: &str) -> Evidence {
     let observed = observed.to_owned();
-    Evidence { mechanism: "m".into(), observed, achieved: Vec::new() }
+    Evidence {
+        mechanism: "m".into(),
+        observed,
+        achieved: Vec::new(),
+    }
 }
 
 fn bracket(before: u64, after: u64) -> Bracket {
-    Bracket { before: at(before), after: at(after) }
+    Bracket {
+        before: at(before),
+        after: at(after),
+    }
 }
 
 fn effective(before: u64, after: u64, observed: &str) -> FaultReport {
@@ -102,11 +137,18 @@ fn effective(before: u64, after: u64, observed: &str) -> FaultReport {
 }
 
 fn healed(before: u64, after: u64) -> FaultReport {
-    FaultReport::Healed { id: id(), at: bracket(before, after), evidence: evidence("gone") }
+    FaultReport::Healed {
+        id: id(),
+        at: bracket(before, after),
+        evidence: evidence("gone"),
+    }
 }
 
 fn unverified(reason: &str) -> FaultReport {
-    FaultReport::Unverified { id: id(), reason: reason.into() }
+    FaultReport::Unverified {
+        id: id(),
+        reason: reason.into(),
+    }
 }
 
 fn agent(node: &str) -> Process {
@@ -114,7 +156,10 @@ fn agent(node: &str) -> Process {
 }
 
 fn node_order(node: &str, order: NodeOrder) -> Action {
-    Action::Order(Order::Node { node: node.into(), order })
+    Action::Order(Order::Node {
+        node: node.into(),
+        order,
+    })
 }
 
 /// Names of the recorded events and of the orders' agents, in order.
@@ -123,7 +168,10 @@ fn summary(actions: &[Action]) -> Vec<String> {
         Action::Record(event) => event.name().to_owned(),
         Action::Order(Order::Network(NetworkOrder::Inject { .. })) => "cut".to_owned(),
         Action::Order(Order::Network(_)) => "uncut".to_owned(),
-        Action::Order(Order::Node { node, order: NodeOrder::Inject { .. } }) => {
+        Action::Order(Order::Node {
+            node,
+            order: NodeOrder::Inject { .. },
+        }) => {
             format!("inject {node}")
         }
         Action::Order(Order::Node { node, .. }) => format!("heal {node}"),
@@ -141,14 +189,22 @@ fn reason_of(actions: &[Action]) -> String {
 
 #[test]
 fn a_kill_is_requested_at_its_moment_verified_and_healed_after_its_duration() {
-    let kill = fault(FaultKind::Kill { crash: Crash::Process }, Selector::Primary);
+    let kill = fault(
+        FaultKind::Kill {
+            crash: Crash::Process,
+        },
+        Selector::Primary,
+    );
     let mut player = player(kill, entry(Start::At(ms(500)), Some(ms(2_000))));
     let view = primary_n1();
     assert_eq!(player.next_deadline(), Some(at(500)));
     assert!(player.tick(at(499), &view).is_empty());
 
     let actions = player.tick(at(500), &view);
-    let inject = NodeOrder::Inject { id: id(), action: ProcessFault::Kill };
+    let inject = NodeOrder::Inject {
+        id: id(),
+        action: ProcessFault::Kill,
+    };
     assert_eq!(actions[1], node_order("n1", inject));
     assert_eq!(summary(&actions), ["fault.requested", "inject n1"]);
     let actions = player.report(&agent("n1"), effective(500, 501, "dead"), at(501));
@@ -169,10 +225,25 @@ fn a_fault_on_several_nodes_is_one_event_with_the_bracket_over_all() {
     let pause = fault(FaultKind::Pause {}, Selector::Backups);
     let mut player = player(pause, entry(Start::At(ms(0)), None));
     let actions = player.tick(at(0), &primary_n1());
-    assert_eq!(summary(&actions), ["fault.requested", "inject n2", "inject n3"]);
-    assert!(player.report(&agent("n3"), effective(2, 9, "n3 stopped"), at(9)).is_empty());
+    assert_eq!(
+        summary(&actions),
+        ["fault.requested", "inject n2", "inject n3"]
+    );
+    assert!(
+        player
+            .report(&agent("n3"), effective(2, 9, "n3 stopped"), at(9))
+            .is_empty()
+    );
     let actions = player.report(&agent("n2"), effective(1, 5, "n2 stopped"), at(9));
-    let [Action::Record(Event::FaultEffective { at, nodes, evidence, .. })] = &actions[..] else {
+    let [
+        Action::Record(Event::FaultEffective {
+            at,
+            nodes,
+            evidence,
+            ..
+        }),
+    ] = &actions[..]
+    else {
         panic!("{actions:?}");
     };
     assert_eq!(*at, bracket(1, 9));
@@ -206,7 +277,11 @@ fn a_silent_agent_is_given_up_and_what_others_did_is_healed() {
     assert_eq!(summary(&actions), ["fault.unverified", "heal n2"]);
     assert_eq!(reason_of(&actions), "no report from node-agent n3 in time");
     // A report that comes after all changes nothing.
-    assert!(player.report(&agent("n3"), effective(1, 2, "late"), deadline).is_empty());
+    assert!(
+        player
+            .report(&agent("n3"), effective(1, 2, "late"), deadline)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -214,11 +289,19 @@ fn a_crashed_host_loses_its_network_first_and_gets_it_back_before_its_node_start
     let crash = fault(FaultKind::Kill { crash: Crash::Host }, Selector::Primary);
     let mut player = player(crash, entry(Start::At(ms(0)), Some(ms(100))));
     let view = primary_n1();
-    assert_eq!(summary(&player.tick(at(0), &view)), ["fault.requested", "cut"]);
+    assert_eq!(
+        summary(&player.tick(at(0), &view)),
+        ["fault.requested", "cut"]
+    );
     let cut = player.report(&Process::NetworkAgent, effective(1, 2, "cut"), at(40));
     assert_eq!(summary(&cut), ["inject n1"]);
     let killed = player.report(&agent("n1"), effective(40, 41, "dead"), at(41));
-    let [Action::Record(Event::FaultEffective { at: t0, evidence, .. })] = &killed[..] else {
+    let [
+        Action::Record(Event::FaultEffective {
+            at: t0, evidence, ..
+        }),
+    ] = &killed[..]
+    else {
         panic!("{killed:?}");
     };
     // For everybody else the host is gone with its network.
@@ -245,24 +328,47 @@ fn a_restart_is_healed_as_soon_as_it_is_effective() {
 
 #[test]
 fn a_triggered_fault_starts_at_the_first_event_of_its_kind_in_the_fault_phase() {
-    let kill = fault(FaultKind::Kill { crash: Crash::Process }, Selector::Primary);
+    let kill = fault(
+        FaultKind::Kill {
+            crash: Crash::Process,
+        },
+        Selector::Primary,
+    );
     let entry = entry(Start::After("role.changed".into()), None);
     let plan = plan(vec![kill], vec![entry]);
     let mut player = Player::new(&plan, &plan.trials[0]);
-    let event = Event::RoleChanged { role: Role::Primary, epoch: 2 };
+    let event = Event::RoleChanged {
+        role: Role::Primary,
+        epoch: 2,
+    };
     let mut view = primary_n1();
-    assert!(player.observe(&event, at(0), &view).is_empty(), "before the fault phase");
+    assert!(
+        player.observe(&event, at(0), &view).is_empty(),
+        "before the fault phase"
+    );
     player.begin(BEGAN);
-    assert!(player.observe(&Event::NodeReady {}, at(1), &view).is_empty());
+    assert!(
+        player
+            .observe(&Event::NodeReady {}, at(1), &view)
+            .is_empty()
+    );
     view.observe("n3", &record("n3", event.clone()));
     let actions = player.observe(&event, at(2), &view);
     assert_eq!(summary(&actions), ["fault.requested", "inject n3"]);
-    assert!(player.observe(&event, at(3), &view).is_empty(), "only the first one");
+    assert!(
+        player.observe(&event, at(3), &view).is_empty(),
+        "only the first one"
+    );
 }
 
 #[test]
 fn settling_heals_what_is_left_and_names_the_event_that_never_came() {
-    let kill = fault(FaultKind::Kill { crash: Crash::Process }, Selector::Primary);
+    let kill = fault(
+        FaultKind::Kill {
+            crash: Crash::Process,
+        },
+        Selector::Primary,
+    );
     let mut waiting = player(kill.clone(), entry(Start::After("suspicion".into()), None));
     let actions = waiting.settle(at(5_000));
     assert_eq!(reason_of(&actions), "its event suspicion never came");
@@ -282,16 +388,28 @@ fn a_fault_still_being_verified_when_settling_begins_is_healed_once_it_is() {
         shape: PartitionShape::Isolate,
         behavior: CutBehavior::Drop,
     };
-    let mut player = player(fault(kind, Selector::Primary), entry(Start::At(ms(4_990)), None));
+    let mut player = player(
+        fault(kind, Selector::Primary),
+        entry(Start::At(ms(4_990)), None),
+    );
     player.tick(at(4_990), &primary_n1());
     assert!(player.settle(at(5_000)).is_empty());
-    let actions = player.report(&Process::NetworkAgent, effective(4_990, 4_991, "cut"), at(5_100));
+    let actions = player.report(
+        &Process::NetworkAgent,
+        effective(4_990, 4_991, "cut"),
+        at(5_100),
+    );
     assert_eq!(summary(&actions), ["fault.effective", "uncut"]);
 }
 
 #[test]
 fn an_ambiguous_primary_makes_the_fault_unverified_and_orders_nothing() {
-    let kill = fault(FaultKind::Kill { crash: Crash::Process }, Selector::Primary);
+    let kill = fault(
+        FaultKind::Kill {
+            crash: Crash::Process,
+        },
+        Selector::Primary,
+    );
     let mut player = player(kill, entry(Start::At(ms(0)), None));
     let actions = player.tick(at(0), &cluster(3, &[("n1", 2), ("n2", 2)]));
     assert_eq!(summary(&actions), ["fault.unverified"]);

@@ -28,13 +28,23 @@ pub fn resolve(
         Selector::Primary => vec![view.primary()?],
         Selector::Backups => {
             let primary = view.primary()?;
-            view.live().into_iter().filter(|name| *name != primary).collect()
+            view.live()
+                .into_iter()
+                .filter(|name| *name != primary)
+                .collect()
         }
     };
     if chosen.is_empty() {
-        return Err(format!("\"{selector}\" selects no node of {}", nodes.join(", ")));
+        return Err(format!(
+            "\"{selector}\" selects no node of {}",
+            nodes.join(", ")
+        ));
     }
-    Ok(nodes.iter().filter(|name| chosen.contains(name)).cloned().collect())
+    Ok(nodes
+        .iter()
+        .filter(|name| chosen.contains(name))
+        .cloned()
+        .collect())
 }
 
 /// The largest number below a third, at least one.
@@ -44,7 +54,10 @@ pub fn minority_third(count: usize) -> usize {
 
 fn named(names: &[String], nodes: &[String]) -> Result<Vec<String>, String> {
     match names.iter().find(|name| !nodes.contains(name)) {
-        Some(unknown) => Err(format!("there is no node {unknown}, only {}", nodes.join(", "))),
+        Some(unknown) => Err(format!(
+            "there is no node {unknown}, only {}",
+            nodes.join(", ")
+        )),
         None => Ok(names.to_vec()),
     }
 }
@@ -73,9 +86,14 @@ mod tests {
 
     #[test]
     fn counts_stay_on_their_side_of_half_and_of_a_third() {
-        for (count, minority, majority, third) in
-            [(3, 1, 2, 1), (4, 1, 3, 1), (5, 2, 3, 1), (6, 2, 4, 1), (7, 3, 4, 2), (10, 4, 6, 3)]
-        {
+        for (count, minority, majority, third) in [
+            (3, 1, 2, 1),
+            (4, 1, 3, 1),
+            (5, 2, 3, 1),
+            (6, 2, 4, 1),
+            (7, 3, 4, 2),
+            (10, 4, 6, 3),
+        ] {
             let length = |selector| resolve_in(count, selector, 1).unwrap().len();
             assert_eq!(length(Selector::Minority), minority, "{count}");
             assert_eq!(length(Selector::Majority), majority, "{count}");

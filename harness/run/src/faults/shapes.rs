@@ -38,7 +38,10 @@ type Cuts = BTreeSet<Link>;
 impl Topology {
     /// Of a plan.
     pub fn of(plan: &Plan) -> Self {
-        Topology { nodes: plan.target.nodes.clone(), groups: plan.workload.groups.clone() }
+        Topology {
+            nodes: plan.target.nodes.clone(),
+            groups: plan.workload.groups.clone(),
+        }
     }
 
     /// Links of `shape`; `selected` are the nodes of the fault's selector.
@@ -66,7 +69,9 @@ impl Topology {
             PartitionShape::Bridge => self.bridge(half),
             PartitionShape::MajoritiesRing => (self.nodes.clone(), self.ring(&shuffled)),
             PartitionShape::Grudge(grudge) => {
-                let heard = grudge.iter().flat_map(|(to, from)| from.iter().map(move |f| (f, to)));
+                let heard = grudge
+                    .iter()
+                    .flat_map(|(to, from)| from.iter().map(move |f| (f, to)));
                 let links = heard.map(|(from, to)| link(from, to)).collect();
                 self.explicit(links)?
             }
@@ -76,9 +81,15 @@ impl Topology {
             }
         };
         if links.is_empty() {
-            return Err(format!("the partition cuts no link among {}", self.nodes.join(", ")));
+            return Err(format!(
+                "the partition cuts no link among {}",
+                self.nodes.join(", ")
+            ));
         }
-        Ok(Cut { links: links.into_iter().collect(), nodes })
+        Ok(Cut {
+            links: links.into_iter().collect(),
+            nodes,
+        })
     }
 
     /// Links of `selected` in the direction and to the peers that a delay or loss asks for.
@@ -103,16 +114,23 @@ impl Topology {
             links.extend(product(&peers, selected));
         }
         match links.is_empty() {
-            true => Err(format!("there is no link between {} and its peers", selected.join(", "))),
+            true => Err(format!(
+                "there is no link between {} and its peers",
+                selected.join(", ")
+            )),
             false => Ok(links.into_iter().collect()),
         }
     }
 
     /// Every link from and to `node`, clients included: its host is off the network.
     pub fn all_links_of(&self, node: &str) -> Vec<Link> {
-        let others = self.nodes.iter().chain(self.groups.iter().map(|group| &group.name));
+        let others = self
+            .nodes
+            .iter()
+            .chain(self.groups.iter().map(|group| &group.name));
         let both = others.filter(|other| *other != node);
-        both.flat_map(|other| [link(node, other), link(other, node)]).collect()
+        both.flat_map(|other| [link(node, other), link(other, node)])
+            .collect()
     }
 
     /// Each selected node alone on its side.
@@ -131,7 +149,12 @@ impl Topology {
         let others = self.others(side);
         let mut links = product(side, &others);
         links.extend(product(&others, side));
-        let nodes = self.nodes.iter().filter(|node| side.contains(node)).cloned().collect();
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|node| side.contains(node))
+            .cloned()
+            .collect();
         (nodes, self.with_groups(links))
     }
 
@@ -152,7 +175,11 @@ impl Topology {
         let hears = |hearer: usize, speaker: usize| {
             let ahead = (speaker + count - hearer) % count;
             let behind = count - ahead;
-            if count <= 2 * reach + 1 { ahead <= count / 2 } else { ahead.min(behind) <= reach }
+            if count <= 2 * reach + 1 {
+                ahead <= count / 2
+            } else {
+                ahead.min(behind) <= reach
+            }
         };
         let mut links = Cuts::new();
         for hearer in 0..count {
@@ -167,12 +194,19 @@ impl Topology {
 
     /// Links that were given by name; the nodes among their ends.
     fn explicit(&self, links: Cuts) -> Result<(Vec<String>, Cuts), String> {
-        let ends: BTreeSet<&String> =
-            links.iter().flat_map(|link| [&link.from, &link.to]).collect();
+        let ends: BTreeSet<&String> = links
+            .iter()
+            .flat_map(|link| [&link.from, &link.to])
+            .collect();
         if let Some(unknown) = ends.iter().find(|name| !self.has(name)) {
             return Err(format!("there is no node or client group {unknown}"));
         }
-        let nodes = self.nodes.iter().filter(|node| ends.contains(node)).cloned().collect();
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|node| ends.contains(node))
+            .cloned()
+            .collect();
         Ok((nodes, links))
     }
 
@@ -180,7 +214,9 @@ impl Topology {
     fn with_groups(&self, cuts: Cuts) -> Cuts {
         let mut links = cuts.clone();
         for group in &self.groups {
-            let Some(beside) = &group.beside else { continue };
+            let Some(beside) = &group.beside else {
+                continue;
+            };
             for cut in &cuts {
                 if cut.from == *beside {
                     links.insert(link(&group.name, &cut.to));
@@ -194,7 +230,11 @@ impl Topology {
     }
 
     fn others(&self, side: &[String]) -> Vec<String> {
-        self.nodes.iter().filter(|node| !side.contains(node)).cloned().collect()
+        self.nodes
+            .iter()
+            .filter(|node| !side.contains(node))
+            .cloned()
+            .collect()
     }
 
     fn has(&self, name: &str) -> bool {
@@ -224,7 +264,8 @@ impl Topology {
 
     fn members(&self, role: &str) -> Result<Vec<String>, String> {
         let numbered = |name: &&String| {
-            name.strip_prefix(role).is_some_and(|rest| rest.parse::<u32>().is_ok())
+            name.strip_prefix(role)
+                .is_some_and(|rest| rest.parse::<u32>().is_ok())
         };
         let members: Vec<String> = self.nodes.iter().filter(numbered).cloned().collect();
         match members.is_empty() {
@@ -235,13 +276,21 @@ impl Topology {
 }
 
 fn link(from: &str, to: &str) -> Link {
-    Link { from: from.to_owned(), to: to.to_owned() }
+    Link {
+        from: from.to_owned(),
+        to: to.to_owned(),
+    }
 }
 
 /// From each of the first to each of the second, never to itself.
 fn product(from: &[String], to: &[String]) -> Cuts {
-    let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (from, to)));
-    pairs.filter(|(from, to)| from != to).map(|(from, to)| link(from, to)).collect()
+    let pairs = from
+        .iter()
+        .flat_map(|from| to.iter().map(move |to| (from, to)));
+    pairs
+        .filter(|(from, to)| from != to)
+        .map(|(from, to)| link(from, to))
+        .collect()
 }
 
 #[cfg(test)]

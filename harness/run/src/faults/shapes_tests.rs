@@ -13,7 +13,10 @@ fn topology(nodes: usize, beside: bool) -> Topology {
         clients: 1,
     };
     let groups = match beside {
-        true => (1..).zip(&nodes).map(|(n, node)| group(n, Some(node.clone()))).collect(),
+        true => (1..)
+            .zip(&nodes)
+            .map(|(n, node)| group(n, Some(node.clone())))
+            .collect(),
         false => vec![group(1, None)],
     };
     Topology { nodes, groups }
@@ -23,20 +26,31 @@ fn cut_by(topology: &Topology, shape: PartitionShape, selected: &[&str], seed: u
     let selected: Vec<String> = selected.iter().map(|name| (*name).to_owned()).collect();
     let view = cluster(topology.nodes.len(), &[("n1", 1)]);
     let mut random = Random::keyed(seed, "shape", "f");
-    topology.partition(&shape, &selected, &view, &mut random).unwrap()
+    topology
+        .partition(&shape, &selected, &view, &mut random)
+        .unwrap()
 }
 
 fn cuts(cut: &Cut) -> Vec<String> {
-    cut.links.iter().map(|link| format!("{}>{}", link.from, link.to)).collect()
+    cut.links
+        .iter()
+        .map(|link| format!("{}>{}", link.from, link.to))
+        .collect()
 }
 
 /// Node → the nodes it hears, itself included.
 fn hearing(topology: &Topology, cut: &Cut) -> BTreeMap<String, BTreeSet<String>> {
     let heard = |to: &String| {
         let all = topology.nodes.iter();
-        all.filter(|from| !cut.links.contains(&link(from, to))).cloned().collect()
+        all.filter(|from| !cut.links.contains(&link(from, to)))
+            .cloned()
+            .collect()
     };
-    topology.nodes.iter().map(|node| (node.clone(), heard(node))).collect()
+    topology
+        .nodes
+        .iter()
+        .map(|node| (node.clone(), heard(node)))
+        .collect()
 }
 
 #[test]
@@ -60,7 +74,12 @@ fn a_group_beside_a_node_shares_its_cuts() {
 
 #[test]
 fn two_isolated_nodes_are_alone_each() {
-    let cut = cuts(&cut_by(&topology(3, false), PartitionShape::Isolate, &["n1", "n2"], 1));
+    let cut = cuts(&cut_by(
+        &topology(3, false),
+        PartitionShape::Isolate,
+        &["n1", "n2"],
+        1,
+    ));
     assert!(cut.contains(&"n1>n2".to_owned()) && cut.contains(&"n2>n1".to_owned()));
 }
 
@@ -69,7 +88,11 @@ fn one_way_is_one_way() {
     let cut = cut_by(&topology(3, true), PartitionShape::OneWay, &["n1"], 1);
     let cut = cuts(&cut);
     assert!(cut.contains(&"n1>n2".to_owned()) && cut.contains(&"n1>c2".to_owned()));
-    assert!(cut.iter().all(|link| !link.ends_with(">n1") && !link.ends_with(">c1")), "{cut:?}");
+    assert!(
+        cut.iter()
+            .all(|link| !link.ends_with(">n1") && !link.ends_with(">c1")),
+        "{cut:?}"
+    );
 }
 
 #[test]
@@ -89,7 +112,10 @@ fn halves_hear_only_their_own_half_and_the_first_is_the_smaller() {
 #[test]
 fn the_bridge_hears_everyone_and_the_halves_do_not_hear_each_other() {
     let topology = topology(5, false);
-    let hearing = hearing(&topology, &cut_by(&topology, PartitionShape::Bridge, &[], 1));
+    let hearing = hearing(
+        &topology,
+        &cut_by(&topology, PartitionShape::Bridge, &[], 1),
+    );
     assert_eq!(hearing["n3"].len(), 5);
     assert_eq!(hearing["n1"], ["n1", "n2", "n3"].map(String::from).into());
     assert_eq!(hearing["n5"], ["n3", "n4", "n5"].map(String::from).into());
@@ -102,7 +128,10 @@ fn on_the_ring_everyone_hears_a_majority_and_no_two_the_same() {
         for seed in 0..10 {
             let cut = cut_by(&topology, PartitionShape::MajoritiesRing, &[], seed);
             let hearing = hearing(&topology, &cut);
-            assert!(hearing.values().all(|heard| heard.len() > count / 2), "{count}: {hearing:?}");
+            assert!(
+                hearing.values().all(|heard| heard.len() > count / 2),
+                "{count}: {hearing:?}"
+            );
             let distinct: BTreeSet<_> = hearing.values().collect();
             assert_eq!(distinct.len(), count, "{hearing:?}");
         }
@@ -119,11 +148,19 @@ fn a_grudge_cuts_exactly_what_the_named_do_not_hear() {
 #[test]
 fn from_to_takes_names_and_roles_and_refuses_unknown_ones() {
     let topology = topology(3, false);
-    let shape = |from: &str, to: &str| PartitionShape::FromTo { from: from.into(), to: to.into() };
-    assert_eq!(cuts(&cut_by(&topology, shape("clients", "primary"), &[], 1)), ["c1>n1"]);
+    let shape = |from: &str, to: &str| PartitionShape::FromTo {
+        from: from.into(),
+        to: to.into(),
+    };
+    assert_eq!(
+        cuts(&cut_by(&topology, shape("clients", "primary"), &[], 1)),
+        ["c1>n1"]
+    );
     let view = cluster(3, &[("n1", 1)]);
     let mut random = Random::keyed(1, "shape", "f");
-    let error = topology.partition(&shape("n1", "nobody"), &[], &view, &mut random).unwrap_err();
+    let error = topology
+        .partition(&shape("n1", "nobody"), &[], &view, &mut random)
+        .unwrap_err();
     assert_eq!(error, "there is no node, client group or role nobody");
 }
 
@@ -132,9 +169,15 @@ fn a_partition_that_cuts_nothing_is_refused() {
     let view = cluster(1, &[("n1", 1)]);
     let mut random = Random::keyed(1, "shape", "f");
     let single = topology(1, false);
-    assert!(single.partition(&PartitionShape::Halves, &[], &view, &mut random).is_err());
     assert!(
-        single.partition(&PartitionShape::Isolate, &["n1".into()], &view, &mut random).is_err()
+        single
+            .partition(&PartitionShape::Halves, &[], &view, &mut random)
+            .is_err()
+    );
+    assert!(
+        single
+            .partition(&PartitionShape::Isolate, &["n1".into()], &view, &mut random)
+            .is_err()
     );
 }
 
@@ -145,8 +188,13 @@ fn a_delay_takes_the_direction_and_the_peers_it_was_given() {
     let links = |direction, peers: &[&str]| {
         let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
         let selection = LinkSelection { direction, peers };
-        let links = topology.links_of(&["n1".into()], &selection, &view).unwrap();
-        cuts(&Cut { links, nodes: Vec::new() })
+        let links = topology
+            .links_of(&["n1".into()], &selection, &view)
+            .unwrap();
+        cuts(&Cut {
+            links,
+            nodes: Vec::new(),
+        })
     };
     assert_eq!(links(Direction::From, &[]), ["n1>n2", "n1>n3"]);
     assert_eq!(links(Direction::To, &["c1"]), ["c1>n1"]);

@@ -24,14 +24,26 @@ pub struct View {
 impl View {
     /// Nobody has been heard of.
     pub fn new(nodes: &[String]) -> Self {
-        View { nodes: nodes.iter().map(|name| (name.clone(), NodeView::default())).collect() }
+        View {
+            nodes: nodes
+                .iter()
+                .map(|name| (name.clone(), NodeView::default()))
+                .collect(),
+        }
     }
 
     /// Takes in an event about `node`, whoever reported it.
     pub fn observe(&mut self, node: &str, record: &EventRecord) {
-        let Some(view) = self.nodes.get_mut(node) else { return };
+        let Some(view) = self.nodes.get_mut(node) else {
+            return;
+        };
         match &record.event {
-            Event::NodeStarted { .. } => *view = NodeView { live: true, ..NodeView::default() },
+            Event::NodeStarted { .. } => {
+                *view = NodeView {
+                    live: true,
+                    ..NodeView::default()
+                }
+            }
             Event::NodeExited { .. } => *view = NodeView::default(),
             Event::NodeReady {} => view.ready = true,
             Event::RoleChanged { role, epoch } => view.role = Some((*role, *epoch)),
@@ -92,7 +104,12 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn record(source: &str, event: Event) -> EventRecord {
-        EventRecord { time: Moment(1), received: Moment(1), source: source.to_owned(), event }
+        EventRecord {
+            time: Moment(1),
+            received: Moment(1),
+            source: source.to_owned(),
+            event,
+        }
     }
 
     /// n1..n`count`, all live; `claims` are (node, epoch) of primaries.
@@ -100,11 +117,23 @@ pub(crate) mod tests {
         let names: Vec<String> = (1..=count).map(|number| format!("n{number}")).collect();
         let mut view = View::new(&names);
         for name in &names {
-            view.observe(name, &record(name, Event::NodeStarted { pid: 1, generation: 1 }));
+            view.observe(
+                name,
+                &record(
+                    name,
+                    Event::NodeStarted {
+                        pid: 1,
+                        generation: 1,
+                    },
+                ),
+            );
             view.observe(name, &record(name, Event::NodeReady {}));
         }
         for (name, epoch) in claims {
-            let event = Event::RoleChanged { role: Role::Primary, epoch: *epoch };
+            let event = Event::RoleChanged {
+                role: Role::Primary,
+                epoch: *epoch,
+            };
             view.observe(name, &record(name, event));
         }
         view
@@ -124,12 +153,21 @@ pub(crate) mod tests {
     #[test]
     fn a_dead_or_demoted_primary_claims_nothing() {
         let mut view = cluster(3, &[("n2", 5)]);
-        let exited = Event::NodeExited { status: "signal 9".into(), expected: true };
+        let exited = Event::NodeExited {
+            status: "signal 9".into(),
+            expected: true,
+        };
         view.observe("n2", &record("node-agent n2", exited));
-        assert_eq!(view.primary().unwrap_err(), "no live node claims to be primary");
+        assert_eq!(
+            view.primary().unwrap_err(),
+            "no live node claims to be primary"
+        );
         assert_eq!(view.live(), ["n1", "n3"]);
         let mut view = cluster(3, &[("n2", 5)]);
-        let demoted = Event::RoleChanged { role: Role::Backup, epoch: 6 };
+        let demoted = Event::RoleChanged {
+            role: Role::Backup,
+            epoch: 6,
+        };
         view.observe("n2", &record("n2", demoted));
         assert!(view.primary().is_err());
     }

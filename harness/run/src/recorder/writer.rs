@@ -49,7 +49,10 @@ impl Recorder {
             .name("recorder".to_owned())
             .spawn(move || files.write_all(&mut waiting))
             .map_err(RunError::system::<io::Error>("start the recorder's thread"))?;
-        Ok(Recorder { lines: Some(lines), thread: Some(thread) })
+        Ok(Recorder {
+            lines: Some(lines),
+            thread: Some(thread),
+        })
     }
 
     /// Writes an event down.
@@ -95,7 +98,9 @@ impl Recorder {
     fn join(&mut self) -> Result<u64, RunError> {
         self.lines = None;
         match self.thread.take() {
-            Some(thread) => thread.join().expect("the recorder's thread has nothing that panics"),
+            Some(thread) => thread
+                .join()
+                .expect("the recorder's thread has nothing that panics"),
             None => Ok(0),
         }
     }
@@ -145,7 +150,10 @@ struct JsonLines {
 impl JsonLines {
     fn create(path: PathBuf) -> Result<Self, RunError> {
         let file = File::create_new(&path).map_err(RunError::write(&path))?;
-        Ok(JsonLines { path, file: BufWriter::with_capacity(64 << 10, file) })
+        Ok(JsonLines {
+            path,
+            file: BufWriter::with_capacity(64 << 10, file),
+        })
     }
 
     fn write<T: Serialize>(&mut self, record: &T) -> Result<(), RunError> {
@@ -184,7 +192,10 @@ mod tests {
             index: 99,
             process,
             kind: RecordKind::Invoke,
-            operation: Operation::Read(Register { key: "k0".into(), value: None }),
+            operation: Operation::Read(Register {
+                key: "k0".into(),
+                value: None,
+            }),
             time: Moment(1),
             due: None,
             node: None,
@@ -204,12 +215,20 @@ mod tests {
         recorder.operations(vec![read(7)]).await.unwrap();
         assert_eq!(recorder.finish().unwrap(), 3);
         let history = std::fs::read_to_string(directory.history()).unwrap();
-        let records: Vec<OperationRecord> =
-            history.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let seen: Vec<_> = records.iter().map(|record| (record.index, record.process)).collect();
+        let records: Vec<OperationRecord> = history
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let seen: Vec<_> = records
+            .iter()
+            .map(|record| (record.index, record.process))
+            .collect();
         assert_eq!(seen, [(0, 5), (1, 6), (2, 7)]);
         let events = std::fs::read_to_string(directory.events()).unwrap();
-        assert_eq!(serde_json::from_str::<EventRecord>(events.trim()).unwrap(), event());
+        assert_eq!(
+            serde_json::from_str::<EventRecord>(events.trim()).unwrap(),
+            event()
+        );
     }
 
     #[tokio::test]
@@ -220,10 +239,16 @@ mod tests {
         // `create_new` refuses an existing file, so the full one is put in beneath the writer.
         let path = directory.path().join("full");
         let file = File::options().write(true).open(&path).unwrap();
-        let mut lines = JsonLines { path, file: BufWriter::new(file) };
+        let mut lines = JsonLines {
+            path,
+            file: BufWriter::new(file),
+        };
         lines.write(&event()).unwrap();
         let message = lines.flush().unwrap_err().to_string();
-        assert!(message.contains("full: No space left on device; free space"), "{message}");
+        assert!(
+            message.contains("full: No space left on device; free space"),
+            "{message}"
+        );
     }
 
     #[tokio::test]
@@ -234,7 +259,10 @@ mod tests {
             io::Error::from_raw_os_error(libc::ENOSPC),
         );
         let thread = std::thread::spawn(move || Err(failed));
-        let mut recorder = Recorder { lines: Some(lines), thread: Some(thread) };
+        let mut recorder = Recorder {
+            lines: Some(lines),
+            thread: Some(thread),
+        };
         let first = recorder.event(event()).await.unwrap_err().to_string();
         assert!(first.contains("cannot write events.jsonl"), "{first}");
         assert!(recorder.event(event()).await.is_err());

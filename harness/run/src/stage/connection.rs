@@ -79,7 +79,12 @@ impl Connection {
         arrivals: mpsc::Sender<Arrival>,
         wrap: impl Fn(R) -> Report + Send + 'static,
     ) -> Result<Self, StageError> {
-        let Launch { process, executable, arguments, log } = launch;
+        let Launch {
+            process,
+            executable,
+            arguments,
+            log,
+        } = launch;
         let spawned = File::create(&log).and_then(|output| {
             Command::new(executable)
                 .args(arguments)
@@ -95,9 +100,17 @@ impl Connection {
             source,
         })?;
         let orders = child.stdin.take();
-        let output = child.stdout.take().expect("standard output was asked to be a pipe");
+        let output = child
+            .stdout
+            .take()
+            .expect("standard output was asked to be a pipe");
         tokio::spawn(read_reports(process.clone(), output, arrivals, wrap));
-        Ok(Connection { process, child, orders, log })
+        Ok(Connection {
+            process,
+            child,
+            orders,
+            log,
+        })
     }
 
     /// Gives an order.
@@ -161,7 +174,9 @@ async fn read_reports<R: DeserializeOwned>(
     let mut bytes = vec![0; 64 << 10];
     let reason = 'stream: loop {
         match output.read(&mut bytes).await {
-            Ok(0) if decoder.is_mid_frame() => break "it ended in the middle of a report".to_owned(),
+            Ok(0) if decoder.is_mid_frame() => {
+                break "it ended in the middle of a report".to_owned();
+            }
             Ok(0) => break "it ended".to_owned(),
             Ok(length) => decoder.feed(&bytes[..length]),
             Err(error) => break format!("its output cannot be read: {error}"),
@@ -173,14 +188,26 @@ async fn read_reports<R: DeserializeOwned>(
                 Ok(None) => break,
                 Err(error) => break 'stream error.to_string(),
             };
-            if arrivals.send(Arrival { received: clock::now(), report }).await.is_err() {
+            if arrivals
+                .send(Arrival {
+                    received: clock::now(),
+                    report,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
         }
     };
     let closed = Report::Closed { process, reason };
     // Nobody to tell is fine: the trial is over.
-    let _ = arrivals.send(Arrival { received: clock::now(), report: closed }).await;
+    let _ = arrivals
+        .send(Arrival {
+            received: clock::now(),
+            report: closed,
+        })
+        .await;
 }
 
 #[cfg(test)]
@@ -191,12 +218,21 @@ mod tests {
 
     fn launch<'a>(folder: &Path, executable: &'a Path, arguments: &'a [&'a str]) -> Launch<'a> {
         let process = Process::NetworkAgent;
-        Launch { process, executable, arguments, log: folder.join("network-agent.log") }
+        Launch {
+            process,
+            executable,
+            arguments,
+            log: folder.join("network-agent.log"),
+        }
     }
 
     async fn next(arrivals: &mut mpsc::Receiver<Arrival>) -> Report {
         let patience = std::time::Duration::from_secs(30);
-        tokio::time::timeout(patience, arrivals.recv()).await.unwrap().unwrap().report
+        tokio::time::timeout(patience, arrivals.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .report
     }
 
     #[tokio::test]
@@ -214,11 +250,18 @@ mod tests {
         .unwrap();
         echo.order(&NetworkOrder::Shutdown).await.unwrap();
         let report = next(&mut arrivals).await;
-        let Report::Network(NetworkReport::Failed { message }) = report else { panic!("{report:?}") };
+        let Report::Network(NetworkReport::Failed { message }) = report else {
+            panic!("{report:?}")
+        };
         assert_eq!(message, "Shutdown");
         echo.close_orders();
         assert!(matches!(next(&mut arrivals).await, Report::Closed { .. }));
-        assert!(echo.end(std::time::Duration::from_secs(30)).await.unwrap().success());
+        assert!(
+            echo.end(std::time::Duration::from_secs(30))
+                .await
+                .unwrap()
+                .success()
+        );
     }
 
     #[tokio::test]
@@ -234,9 +277,14 @@ mod tests {
         )
         .unwrap();
         let report = next(&mut arrivals).await;
-        let Report::Closed { reason, .. } = report else { panic!("{report:?}") };
+        let Report::Closed { reason, .. } = report else {
+            panic!("{report:?}")
+        };
         assert!(reason.contains("no Shakedown process"), "{reason}");
-        process.end(std::time::Duration::from_secs(30)).await.unwrap();
+        process
+            .end(std::time::Duration::from_secs(30))
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -244,8 +292,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (sender, _arrivals) = mpsc::channel(8);
         let missing = folder.path().join("missing");
-        let result =
-            Connection::open(launch(folder.path(), &missing, &[]), sender, Report::Network);
+        let result = Connection::open(
+            launch(folder.path(), &missing, &[]),
+            sender,
+            Report::Network,
+        );
         let message = result.err().unwrap().to_string();
         assert!(message.contains("cannot start network-agent"), "{message}");
         assert!(message.contains("missing"), "{message}");

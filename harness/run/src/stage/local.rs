@@ -4,6 +4,7 @@
 //! dropping it kills what is left, and the kernel takes namespaces and nodes along.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use shakedown_contracts::control::{ClientOrder, NetworkOrder, NodeOrder};
@@ -50,7 +51,9 @@ impl Cluster {
     pub async fn start_network(&mut self, hello: &NetworkOrder) -> Result<(), StageError> {
         let launch = self.launch(Process::NetworkAgent, &["agent", "network"]);
         let connection = Connection::open(launch, self.sender.clone(), Report::Network)?;
-        self.add(Process::NetworkAgent, connection).order(hello).await
+        self.add(Process::NetworkAgent, connection)
+            .order(hello)
+            .await
     }
 
     /// Starts the agent of a node.
@@ -61,7 +64,10 @@ impl Cluster {
         let process = Process::NodeAgent(node.to_owned());
         let launch = self.launch(process.clone(), &["agent", "node"]);
         let name = node.to_owned();
-        let wrap = move |report| Report::Node { node: name.clone(), report };
+        let wrap = move |report| Report::Node {
+            node: name.clone(),
+            report,
+        };
         let connection = Connection::open(launch, self.sender.clone(), wrap)?;
         self.add(process, connection).order(hello).await
     }
@@ -78,7 +84,10 @@ impl Cluster {
         let process = Process::Clients(group.to_owned());
         let launch = self.launch(process.clone(), &["agent", "client"]);
         let name = group.to_owned();
-        let wrap = move |report| Report::Client { group: name.clone(), report };
+        let wrap = move |report| Report::Client {
+            group: name.clone(),
+            report,
+        };
         let connection = Connection::open(launch, self.sender.clone(), wrap)?;
         self.add(process, connection).order(hello).await
     }
@@ -124,7 +133,10 @@ impl Cluster {
 
     /// The next report of any process.
     pub async fn next(&mut self) -> Arrival {
-        self.arrivals.recv().await.expect("the cluster holds a sender of its own channel")
+        self.arrivals
+            .recv()
+            .await
+            .expect("the cluster holds a sender of its own channel")
     }
 
     /// Processes that have not been ended yet.
@@ -165,15 +177,27 @@ impl Cluster {
 
     fn launch<'a>(&'a self, process: Process, arguments: &'a [&'a str]) -> Launch<'a> {
         let log = self.log(&process);
-        Launch { process, executable: &self.executable, arguments, log }
+        Launch {
+            process,
+            executable: &self.executable,
+            arguments,
+            log,
+        }
     }
 
     fn add(&mut self, process: Process, connection: Connection) -> &mut Connection {
-        self.processes.entry(process).insert_entry(connection).into_mut()
+        match self.processes.entry(process) {
+            Entry::Vacant(place) => place.insert(connection),
+            Entry::Occupied(_) => unreachable!("each process of a trial is started once"),
+        }
     }
 
     fn gone(&self, process: Process) -> StageError {
         let log = self.log(&process);
-        StageError::Order { process, reason: "it is gone".to_owned(), log }
+        StageError::Order {
+            process,
+            reason: "it is gone".to_owned(),
+            log,
+        }
     }
 }

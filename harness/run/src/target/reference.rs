@@ -24,16 +24,31 @@ pub fn node_endpoints(plan: &Plan) -> Vec<Endpoint> {
 
 /// Client group *i* is 10.77.1.*i*, from the 251st on in the odd blocks after it.
 pub fn client_endpoints(plan: &Plan) -> Vec<Endpoint> {
-    let names: Vec<String> = plan.workload.groups.iter().map(|group| group.name.clone()).collect();
+    let names: Vec<String> = plan
+        .workload
+        .groups
+        .iter()
+        .map(|group| group.name.clone())
+        .collect();
     endpoints(&names, 1)
 }
 
 fn endpoints(names: &[String], block: u8) -> Vec<Endpoint> {
     let address = |number: usize| {
-        Ipv4Addr::new(10, 77, block + 2 * (number / 250) as u8, (number % 250) as u8 + 1)
+        Ipv4Addr::new(
+            10,
+            77,
+            block + 2 * (number / 250) as u8,
+            (number % 250) as u8 + 1,
+        )
     };
     let named = names.iter().enumerate();
-    named.map(|(number, name)| Endpoint { name: name.clone(), address: address(number) }).collect()
+    named
+        .map(|(number, name)| Endpoint {
+            name: name.clone(),
+            address: address(number),
+        })
+        .collect()
 }
 
 /// Writes a node's configuration, makes its data folder and says how to start it.
@@ -95,7 +110,11 @@ mod tests {
 
     #[test]
     fn no_two_endpoints_share_an_address_in_a_large_cluster() {
-        let names = |prefix: &str| (1..=600).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
+        let names = |prefix: &str| {
+            (1..=600)
+                .map(|n| format!("{prefix}{n}"))
+                .collect::<Vec<_>>()
+        };
         let mut all = endpoints(&names("n"), 0);
         all.extend(endpoints(&names("c"), 1));
         assert_eq!(all[0].address, Ipv4Addr::new(10, 77, 0, 1));

@@ -31,19 +31,23 @@ impl Running<'_> {
         ))?;
         self.canary = Some(canary);
         let started = clock::now().after(START_DELAY);
-        self.order_all_clients(&ClientOrder::Start { at: started }).await?;
+        self.order_all_clients(&ClientOrder::Start { at: started })
+            .await?;
         self.wait_until(started).await?;
-        self.begin(Phase::WarmUp, started, Some(phases.warm_up)).await?;
+        self.begin(Phase::WarmUp, started, Some(phases.warm_up))
+            .await?;
 
         let faults_began = started.after(phases.warm_up);
         self.wait_until(faults_began).await?;
-        self.begin(Phase::Fault, faults_began, Some(phases.fault)).await?;
+        self.begin(Phase::Fault, faults_began, Some(phases.fault))
+            .await?;
         self.player.begin(faults_began);
         self.wait_until(faults_began.after(phases.fault)).await?;
         self.heal().await?;
 
         let settling = clock::now();
-        self.begin(Phase::Settle, settling, Some(phases.settle)).await?;
+        self.begin(Phase::Settle, settling, Some(phases.settle))
+            .await?;
         self.wait_until(settling.after(phases.settle)).await?;
         self.stop_clients().await?;
         self.read_back().await?;
@@ -55,15 +59,22 @@ impl Running<'_> {
     async fn heal(&mut self) -> Result<(), Abort> {
         let actions = self.player.settle(clock::now());
         self.perform(actions).await?;
-        self.pump(Moment(u64::MAX), |trial| trial.player.is_done()).await?;
+        self.pump(Moment(u64::MAX), |trial| trial.player.is_done())
+            .await?;
         Ok(())
     }
 
     async fn stop_clients(&mut self) -> Result<(), Abort> {
         self.heard.stopped.clear();
         self.order_all_clients(&ClientOrder::Stop).await?;
-        let patience = self.assignment.plan.workload.timeout.saturating_add(ANSWER_PATIENCE);
-        self.wait_for_stopped(patience, "end their open operations").await?;
+        let patience = self
+            .assignment
+            .plan
+            .workload
+            .timeout
+            .saturating_add(ANSWER_PATIENCE);
+        self.wait_for_stopped(patience, "end their open operations")
+            .await?;
         let lateness = self.heard.pacing_lateness_max;
         if lateness > STALL {
             let message = format!(
@@ -82,20 +93,28 @@ impl Running<'_> {
         }
         self.begin(Phase::FinalReads, clock::now(), None).await?;
         self.heard.stopped.clear();
-        let order = ClientOrder::FinalReads { timeout: FINAL_READS_PATIENCE };
+        let order = ClientOrder::FinalReads {
+            timeout: FINAL_READS_PATIENCE,
+        };
         self.order_all_clients(&order).await?;
         let patience = FINAL_READS_PATIENCE.saturating_add(ANSWER_PATIENCE);
-        self.wait_for_stopped(patience, "read everything back").await
+        self.wait_for_stopped(patience, "read everything back")
+            .await
     }
 
     async fn wait_for_stopped(&mut self, patience: Duration, task: &str) -> Result<(), Abort> {
         let groups = &self.assignment.plan.workload.groups;
         let count = groups.len();
         let until = clock::now().after(patience);
-        if self.pump(until, |trial| trial.heard.stopped.len() == count).await? {
+        if self
+            .pump(until, |trial| trial.heard.stopped.len() == count)
+            .await?
+        {
             return Ok(());
         }
-        let late = groups.iter().filter(|group| !self.heard.stopped.contains(&group.name));
+        let late = groups
+            .iter()
+            .filter(|group| !self.heard.stopped.contains(&group.name));
         let late: Vec<&str> = late.map(|group| group.name.as_str()).collect();
         Err(Abort::Broken(format!(
             "clients {} did not {task} within {patience}; see their logs",
@@ -120,8 +139,10 @@ impl Running<'_> {
         at: Moment,
         length: Option<Duration>,
     ) -> Result<(), Abort> {
-        self.progress.event(ProgressEvent::PhaseStarted { phase, length });
-        self.record_own_at(Event::PhaseStarted { phase }, at).await?;
+        self.progress
+            .event(ProgressEvent::PhaseStarted { phase, length });
+        self.record_own_at(Event::PhaseStarted { phase }, at)
+            .await?;
         Ok(())
     }
 }

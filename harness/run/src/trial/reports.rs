@@ -24,7 +24,11 @@ impl Running<'_> {
 
     async fn network(&mut self, report: NetworkReport) -> Result<(), Abort> {
         match report {
-            NetworkReport::Ready { version, namespaces, .. } => {
+            NetworkReport::Ready {
+                version,
+                namespaces,
+                ..
+            } => {
                 self.check_version(version, &Process::NetworkAgent)?;
                 let paths = namespaces.into_iter().map(|one| (one.endpoint, one.path));
                 self.heard.namespaces = paths.collect();
@@ -69,10 +73,21 @@ impl Running<'_> {
         received: Moment,
     ) -> Result<(), Abort> {
         let StampedEvent { time, event } = stamped;
-        let record = EventRecord { time, received, source, event };
+        let record = EventRecord {
+            time,
+            received,
+            source,
+            event,
+        };
         self.view.observe(node, &record);
-        if let Event::NodeExited { status, expected: false } = &record.event {
-            self.heard.died.get_or_insert_with(|| (node.to_owned(), status.clone()));
+        if let Event::NodeExited {
+            status,
+            expected: false,
+        } = &record.event
+        {
+            self.heard
+                .died
+                .get_or_insert_with(|| (node.to_owned(), status.clone()));
             if !self.ending {
                 let message = format!("{node} died by itself: {status}");
                 self.progress.event(ProgressEvent::Warning { message });
@@ -104,7 +119,9 @@ impl Running<'_> {
             }
             ClientReport::Prepared => self.heard.prepared = true,
             ClientReport::Operations { records } => self.recorder.operations(records).await?,
-            ClientReport::Stopped { pacing_lateness_max } => {
+            ClientReport::Stopped {
+                pacing_lateness_max,
+            } => {
                 let largest = self.heard.pacing_lateness_max.max(pacing_lateness_max);
                 self.heard.pacing_lateness_max = largest;
                 self.heard.stopped.insert(group);

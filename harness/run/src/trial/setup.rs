@@ -38,8 +38,15 @@ const LOG_BYTES_SHOWN: usize = 4096;
 pub(super) fn make_folders(directory: &TrialDirectory) -> Result<(), RunError> {
     let make = |path: &Path| fs::create_dir_all(path).map_err(RunError::write(path));
     make(directory.path())?;
-    for file in [directory.log("any"), directory.node_config("any"), directory.node_data("any")] {
-        make(file.parent().expect("every file of a trial lies in a folder of it"))?;
+    for file in [
+        directory.log("any"),
+        directory.node_config("any"),
+        directory.node_data("any"),
+    ] {
+        make(
+            file.parent()
+                .expect("every file of a trial lies in a folder of it"),
+        )?;
     }
     Ok(())
 }
@@ -67,7 +74,9 @@ impl Running<'_> {
             return Err(self.set_up_failed(error.to_string()));
         }
         let until = clock::now().after(READY_PATIENCE);
-        let ready = self.pump(until, |trial| !trial.heard.namespaces.is_empty()).await;
+        let ready = self
+            .pump(until, |trial| !trial.heard.namespaces.is_empty())
+            .await;
         self.must_be_ready(ready, &Process::NetworkAgent)
     }
 
@@ -112,9 +121,12 @@ impl Running<'_> {
         let nodes = &self.assignment.plan.target.nodes;
         let until = clock::now().after(READY_PATIENCE);
         let count = nodes.len();
-        let ready =
-            self.pump(until, |trial| trial.heard.node_agents_ready.len() == count).await;
-        let missing = nodes.iter().find(|node| !self.heard.node_agents_ready.contains(*node));
+        let ready = self
+            .pump(until, |trial| trial.heard.node_agents_ready.len() == count)
+            .await;
+        let missing = nodes
+            .iter()
+            .find(|node| !self.heard.node_agents_ready.contains(*node));
         let missing = missing.cloned().unwrap_or_default();
         self.must_be_ready(ready, &Process::NodeAgent(missing))?;
         for node in nodes {
@@ -148,22 +160,32 @@ impl Running<'_> {
             }
             (None, primary) => primary.err().unwrap_or_default(),
         };
-        Err(Abort::Broken(format!("no primary within {timeout} of the start: {reason}")))
+        Err(Abort::Broken(format!(
+            "no primary within {timeout} of the start: {reason}"
+        )))
     }
 
     async fn wait_for_clients(&mut self) -> Result<(), Abort> {
         let groups = &self.assignment.plan.workload.groups;
         let count = groups.len();
         let until = clock::now().after(READY_PATIENCE);
-        let ready = self.pump(until, |trial| trial.heard.clients_ready.len() == count).await;
-        let missing = groups.iter().find(|one| !self.heard.clients_ready.contains(&one.name));
+        let ready = self
+            .pump(until, |trial| trial.heard.clients_ready.len() == count)
+            .await;
+        let missing = groups
+            .iter()
+            .find(|one| !self.heard.clients_ready.contains(&one.name));
         let missing = missing.map(|group| group.name.clone()).unwrap_or_default();
         self.must_be_ready(ready, &Process::Clients(missing))
     }
 
     async fn prepare_workload(&mut self) -> Result<(), Abort> {
-        let Some(first) = self.assignment.plan.workload.groups.first() else { return Ok(()) };
-        let order = ClientOrder::Prepare { timeout: PREPARE_PATIENCE };
+        let Some(first) = self.assignment.plan.workload.groups.first() else {
+            return Ok(());
+        };
+        let order = ClientOrder::Prepare {
+            timeout: PREPARE_PATIENCE,
+        };
         self.cluster.order_clients(&first.name, &order).await?;
         let until = clock::now().after(PREPARE_PATIENCE).after(ANSWER_PATIENCE);
         if self.pump(until, |trial| trial.heard.prepared).await? {
@@ -178,16 +200,14 @@ impl Running<'_> {
 
     fn namespace(&self, endpoint: &str) -> Result<std::path::PathBuf, Abort> {
         self.heard.namespaces.get(endpoint).cloned().ok_or_else(|| {
-            self.set_up_failed(format!("the network agent made no namespace for {endpoint}"))
+            self.set_up_failed(format!(
+                "the network agent made no namespace for {endpoint}"
+            ))
         })
     }
 
     /// A process that fails before it is in place fails in every trial.
-    fn must_be_ready(
-        &self,
-        ready: Result<bool, Abort>,
-        process: &Process,
-    ) -> Result<(), Abort> {
+    fn must_be_ready(&self, ready: Result<bool, Abort>, process: &Process) -> Result<(), Abort> {
         match ready {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.set_up_failed(format!(

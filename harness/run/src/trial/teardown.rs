@@ -41,14 +41,18 @@ impl Running<'_> {
                     self.cluster.order_node(node, &NodeOrder::Shutdown).await
                 }
                 Process::Clients(group) => {
-                    self.cluster.order_clients(group, &ClientOrder::Shutdown).await
+                    self.cluster
+                        .order_clients(group, &ClientOrder::Shutdown)
+                        .await
                 }
             };
             self.cluster.close_orders(process);
         }
         let until = clock::now().after(END_PATIENCE);
         let all_closed = |trial: &Self| {
-            processes.iter().all(|process| trial.heard.closed.contains(process))
+            processes
+                .iter()
+                .all(|process| trial.heard.closed.contains(process))
         };
         match self.pump(until, all_closed).await {
             Ok(true) => {}
@@ -62,10 +66,14 @@ impl Running<'_> {
     }
 
     fn warn_of(&mut self, processes: &[Process]) {
-        let open = processes.iter().filter(|process| !self.heard.closed.contains(process));
+        let open = processes
+            .iter()
+            .filter(|process| !self.heard.closed.contains(process));
         let open: Vec<String> = open.map(Process::to_string).collect();
-        let message =
-            format!("{} did not end within {END_PATIENCE} and are killed", open.join(", "));
+        let message = format!(
+            "{} did not end within {END_PATIENCE} and are killed",
+            open.join(", ")
+        );
         self.progress.event(ProgressEvent::Warning { message });
     }
 }
