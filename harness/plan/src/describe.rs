@@ -290,11 +290,7 @@ fn seconds(duration: Duration) -> String {
 
 fn gates(out: &mut String, plan: &Plan) {
     if plan.gates.is_empty() {
-        field(
-            out,
-            "gates",
-            "none stated: those on safety are implied",
-        );
+        field(out, "gates", "none stated: those on safety are implied");
     }
     for (index, gate) in plan.gates.iter().enumerate() {
         field(out, if index == 0 { "gates" } else { "" }, &gate_line(gate));
