@@ -11,6 +11,8 @@
 //! * Indeterminate operations stand in a set of their own. One takes effect only right before an
 //!   operation that observes its value: in any valid order, one whose value nobody observes can be
 //!   left out and the order stays valid.
+//! * A value that one operation alone sets never comes back, so nothing may overwrite it before all
+//!   who observe it have done so. With unique values this leaves little to choose.
 //! * The search has limits on steps and memory, and says so when it reaches them.
 //!
 //! Invariant: `Violation` and `Linearizable` are proofs; everything else is `Undecided`.
@@ -19,7 +21,7 @@
 
 mod completions;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use shakedown_contracts::time::Moment;
@@ -84,9 +86,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        // About 60 MB and a few seconds; legal histories need about one an operation.
+        // About 10 MB and a few seconds a register; legal histories need about one an operation.
         Limits {
-            configurations: 3_000_000,
+            configurations: 500_000,
         }
     }
 }
@@ -107,16 +109,55 @@ pub enum Decision {
 
 /// Decides the operations of one register that is absent at first.
 pub fn decide(operations: &[RegisterOperation], limits: Limits) -> Decision {
+    match search(operations, limits) {
+        Decision::Violation { operation } => Decision::Violation {
+            operation: first_violated(operations, limits).unwrap_or(operation),
+        },
+        decision => decision,
+    }
+}
+
+/// As [`decide`], but the operation it names may come before the first that cannot be ordered.
+pub fn search(operations: &[RegisterOperation], limits: Limits) -> Decision {
     match Search::new(operations) {
         Ok(search) => search.run(limits),
         Err(reason) => Decision::Undecided(reason),
     }
 }
 
+/// The operation whose completion ends the shortest prefix that is a violation. The search looks
+/// ahead and so gives up earlier; a prefix of what can be ordered can be ordered, so it is bisected.
+fn first_violated(operations: &[RegisterOperation], limits: Limits) -> Option<usize> {
+    let mut ends: Vec<(Moment, usize)> = operations
+        .iter()
+        .enumerate()
+        .filter_map(|(position, operation)| Some((operation.completed?, position)))
+        .collect();
+    ends.sort();
+    let first = ends.partition_point(|(end, _)| {
+        let prefix = prefix(operations, *end);
+        !matches!(search(&prefix, limits), Decision::Violation { .. })
+    });
+    ends.get(first).map(|(_, position)| *position)
+}
+
+/// What was known at that moment: later completions have not happened, later calls say nothing.
+fn prefix(operations: &[RegisterOperation], end: Moment) -> Vec<RegisterOperation> {
+    let invoked = operations.iter().filter(|operation| operation.call <= end);
+    let cut = |operation: &RegisterOperation| RegisterOperation {
+        completed: operation.completed.filter(|completed| *completed <= end),
+        ..*operation
+    };
+    invoked.map(cut).collect()
+}
+
 #[derive(Debug)]
 struct Search<'a> {
     operations: &'a [RegisterOperation],
     completions: Vec<Completion>,
+    /// For each value that one operation alone sets, the last invocation of a completed operation
+    /// that observes it. The register never comes back to such a value.
+    last_observed: BTreeMap<Option<u64>, Moment>,
 }
 
 /// Where a search stands.
@@ -136,6 +177,7 @@ impl<'a> Search<'a> {
         Ok(Search {
             operations,
             completions: completions(operations)?,
+            last_observed: last_observed(operations),
         })
     }
 
@@ -195,10 +237,23 @@ impl<'a> Search<'a> {
     /// Everything that may take effect next, most promising first.
     fn expand(&self, from: Configuration, completion: &Completion, next: &mut Vec<Configuration>) {
         let waiting = |(slot, _): &&(u32, u32)| from.done >> *slot & 1 == 0;
+        let effect = |operation: &u32| self.operations[*operation as usize].effect;
+        // Whoever observes a value that never comes back must do so before it is overwritten.
+        let last = self.last_observed.get(&from.state);
+        let now = self.operations[completion.operation].completed;
+        if last.is_some_and(|last| Some(*last) > now) {
+            return;
+        }
+        let must = completion
+            .open
+            .iter()
+            .filter(waiting)
+            .find(|(_, operation)| {
+                last.is_some() && effect(operation).observes() == Some(from.state)
+            });
         for (slot, operation) in completion.open.iter().filter(waiting) {
-            if let Some(state) = self.operations[*operation as usize]
-                .effect
-                .apply(from.state)
+            if must.is_none_or(|must| must.0 == *slot)
+                && let Some(state) = effect(operation).apply(from.state)
             {
                 next.push(Configuration {
                     done: from.done | 1 << slot,
@@ -206,6 +261,9 @@ impl<'a> Search<'a> {
                     ..from
                 });
             }
+        }
+        if must.is_some() {
+            return;
         }
         let unused = |(slot, _): &&(u32, u32)| from.used >> *slot & 1 == 0;
         let indeterminate = || completion.indeterminate.iter().filter(unused);
@@ -235,6 +293,29 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
+
+fn last_observed(operations: &[RegisterOperation]) -> BTreeMap<Option<u64>, Moment> {
+    let mut setters: BTreeMap<u64, u32> = BTreeMap::new();
+    for value in operations
+        .iter()
+        .filter_map(|operation| operation.effect.sets())
+    {
+        *setters.entry(value).or_default() += 1;
+    }
+    let mut last: BTreeMap<Option<u64>, Moment> = BTreeMap::new();
+    for operation in operations
+        .iter()
+        .filter(|operation| operation.completed.is_some())
+    {
+        if let Some(seen) = operation.effect.observes()
+            && seen.is_none_or(|value| setters.get(&value) == Some(&1))
+        {
+            let last = last.entry(seen).or_default();
+            *last = (*last).max(operation.call);
+        }
+    }
+    last
 }
 
 impl Configuration {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::linearizable::{Decision, Limits, RegisterOperation, decide};
+use super::linearizable::{Decision, Limits, RegisterOperation, search};
 
 /// Most searches while shrinking, and the limit of each: a witness is for people and need not be
 /// the smallest.
@@ -87,7 +87,7 @@ fn with_writers(
 
 fn violates(operations: &[RegisterOperation], kept: &[usize]) -> bool {
     let part: Vec<RegisterOperation> = kept.iter().map(|position| operations[*position]).collect();
-    matches!(decide(&part, LIMITS), Decision::Violation { .. })
+    matches!(search(&part, LIMITS), Decision::Violation { .. })
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
     use shakedown_contracts::random::Random;
     use shakedown_contracts::time::Moment;
 
-    use super::super::linearizable::Effect;
+    use super::super::linearizable::{Effect, decide};
     use super::*;
 
     #[test]

@@ -121,7 +121,7 @@ fn an_indeterminate_operation_does_not_happen_before_it_was_invoked() {
 fn a_search_over_its_limit_is_undecided_and_not_passed() {
     let history: Vec<_> = (0..12)
         .map(|value| write(value, 0, 100))
-        .chain([read(None, 200, 210)])
+        .chain([read(Some(99), 200, 210)])
         .collect();
     let decision = decide(&history, Limits { configurations: 50 });
     assert!(matches!(decision, Decision::Undecided(_)), "{decision:?}");
@@ -281,6 +281,20 @@ fn a_stale_read_among_fifty_busy_clients_is_found_without_a_search() {
     assert_eq!(
         contradiction(&history).and_then(|found| found.last().copied()),
         Some(900)
+    );
+}
+
+#[test]
+fn fifty_clients_that_are_never_idle_do_not_make_the_search_branch() {
+    let history = legal_history(4, 50, 1_000);
+    assert_eq!(
+        decide(
+            &history,
+            Limits {
+                configurations: 20_000
+            }
+        ),
+        Decision::Linearizable
     );
 }
 
