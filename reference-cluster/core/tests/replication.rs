@@ -134,7 +134,7 @@ fn shared_epochs(world: &World) -> Vec<u64> {
         .collect()
 }
 
-/// Faults drawn from the seed for three seconds, then one without.
+/// Faults drawn from the seed for a second and a half, then one without.
 fn chaos(seed: u64, strategy: Strategy) -> (World, Client) {
     let size = if seed.is_multiple_of(4) { 5 } else { 3 };
     let mut world = World::new(size, strategy, seed);
@@ -142,9 +142,9 @@ fn chaos(seed: u64, strategy: Strategy) -> (World, Client) {
     let mut client = Client::default();
     let mut down = BTreeSet::new();
     world.run_for(Duration::from_millis(300));
-    for turn in 0..300 {
+    for turn in 0..150 {
         let node = world.draw(u64::from(size)) as u32;
-        if turn % 15 == 0 {
+        if turn % 10 == 0 {
             match world.draw(6) {
                 0 | 1 if down.len() * 2 + 2 <= size as usize && !down.contains(&node) => {
                     world.crash(node);
@@ -207,8 +207,8 @@ fn under_epochs_and_majorities_nothing_acknowledged_is_lost_and_no_epoch_is_shar
             .count();
     }
     // The test would prove nothing if little was acknowledged or nobody ever took over.
-    assert!(acknowledged > 40_000, "{acknowledged} acknowledged writes");
-    assert!(takeovers > 400, "{takeovers} takeovers");
+    assert!(acknowledged > 20_000, "{acknowledged} acknowledged writes");
+    assert!(takeovers > 300, "{takeovers} takeovers");
 }
 
 /// The primary is cut off from its backups, acknowledges what it can, and dies for good.

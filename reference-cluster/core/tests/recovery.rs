@@ -1,0 +1,133 @@
+//! What a log gives back after every possible crash, and what it refuses.
+
+use proptest::prelude::*;
+use shakedown_core::interface::Peer;
+use shakedown_core::message::{Entry, Point};
+use shakedown_core::recovery_log::record::{
+    CheckpointState, Record, RecoveryError, encode, encode_checkpoint, recover,
+};
+use shakedown_core::store::{Command, Store};
+
+fn entry(epoch: u64, position: u64) -> Record {
+    let command = Command::Put(format!("k{position}"), position * 10 + epoch);
+    Record::Entry(Entry {
+        point: Point { epoch, position },
+        command,
+    })
+}
+
+/// Writes, a promise, and a tail that a later epoch replaced.
+fn records() -> Vec<Record> {
+    vec![
+        entry(1, 1),
+        entry(1, 2),
+        entry(1, 3),
+        Record::Promise {
+            epoch: 2,
+            to: Peer(1),
+        },
+        entry(2, 3),
+        entry(2, 4),
+        entry(2, 5),
+    ]
+}
+
+/// The log after each of its first records, by the rule "this position and nothing behind it".
+fn expected(records: &[Record]) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for record in records {
+        if let Record::Entry(entry) = record {
+            entries.retain(|kept| kept.point.position < entry.point.position);
+            entries.push(entry.clone());
+        }
+    }
+    entries
+}
+
+#[test]
+fn a_log_cut_at_any_byte_gives_back_a_prefix() {
+    let records = records();
+    let log: Vec<u8> = records.iter().flat_map(encode).collect();
+    let ends: Vec<usize> = (0..=records.len())
+        .map(|n| records[..n].iter().map(|r| encode(r).len()).sum())
+        .collect();
+    for cut in 0..=log.len() {
+        let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+        let recovered = recover(&[], &log[..cut]).unwrap();
+        assert_eq!(
+            recovered.entries,
+            expected(&records[..whole]),
+            "cut at {cut}"
+        );
+        assert_eq!(recovered.log_bytes, ends[whole] as u64, "cut at {cut}");
+        assert_eq!(recovered.records, whole as u64, "cut at {cut}");
+        assert_eq!(
+            recovered.promised,
+            (whole > 3).then_some(Peer(1)),
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn a_flipped_bit_before_the_last_record_is_refused() {
+    let records = records();
+    let log: Vec<u8> = records.iter().flat_map(encode).collect();
+    let last = encode(&records[6]).len();
+    for bit in 0..(log.len() - last) * 8 {
+        let mut damaged = log.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let error = recover(&[], &damaged).unwrap_err();
+        assert!(
+            matches!(error, RecoveryError::Damaged { .. }),
+            "bit {bit}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_checkpoint_stands_for_the_log_before_it_and_the_one_before_stands_in() {
+    let store = Store::default();
+    let state = |epoch, position| {
+        let point = Point { epoch, position };
+        encode_checkpoint(&CheckpointState {
+            point,
+            store: store.clone(),
+        })
+    };
+    // The log from before the checkpoint is still there: the host died between the two renames.
+    let old: Vec<u8> = records().iter().flat_map(encode).collect();
+    let recovered = recover(&[state(2, 4)], &old).unwrap();
+    assert_eq!(recovered.entries, expected(&records())[4..]);
+    // Half a log: the replaced tail of epoch 1 must not come back behind a checkpoint of epoch 2.
+    let half: Vec<u8> = records()[..5].iter().flat_map(encode).collect();
+    assert_eq!(recover(&[state(2, 3)], &half).unwrap().entries, []);
+    // The newest is unreadable and the log begins after it: entries are missing.
+    let new: Vec<u8> = [entry(2, 5)].iter().flat_map(encode).collect();
+    let mut damaged = state(2, 4);
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(
+        recover(&[damaged.clone(), state(1, 2)], &new),
+        Err(RecoveryError::Gap { last: 2, found: 5 })
+    );
+    assert_eq!(
+        recover(&[damaged.clone(), state(1, 2)], &old)
+            .unwrap()
+            .entries
+            .len(),
+        3
+    );
+    assert_eq!(
+        recover(&[damaged], &old),
+        Err(RecoveryError::Checkpoints { count: 1 })
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = recover(std::slice::from_ref(&bytes), &bytes);
+        let recovered = recover(&[], &bytes).unwrap();
+        prop_assert_eq!(recovered.entries, []);
+    }
+}
