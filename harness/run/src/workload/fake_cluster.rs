@@ -36,6 +36,8 @@ pub(crate) struct Script {
     pub manners: Vec<Manner>,
     /// The registers.
     pub registers: BTreeMap<String, u64>,
+    /// A rival is always first: every compare-and-set finds another value.
+    pub rival: bool,
     /// Bodies of transfers that were carried out.
     pub transfers: Vec<Value>,
     /// Requests for operations that are hanging, or have been dropped.
@@ -56,6 +58,7 @@ impl FakeCluster {
             primary: (0, 1),
             manners: vec![Manner::Serve; nodes],
             registers: BTreeMap::new(),
+            rival: false,
             transfers: Vec::new(),
             unanswered: 0,
         };
@@ -264,7 +267,8 @@ fn answer(
         }
         ("POST", key) => {
             let key = key.trim_end_matches("/cas");
-            if script.registers.get(key).copied() != body["expected"].as_u64() {
+            let current = script.registers.get(key).copied();
+            if script.rival || current != body["expected"].as_u64() {
                 return error(409, "mismatch");
             }
             script

@@ -209,6 +209,8 @@ fn operations_are_done_recorded_with_their_node_and_read_back_at_the_end() {
     harness.until(|record| {
         matches!(record.operation, Operation::Cas(_)) && record.kind == RecordKind::Ok
     });
+    // Planted: a lone group on an idle machine never loses a race by itself.
+    cluster.change(|script| script.rival = true);
     harness.until(of_kind(RecordKind::Fail));
     harness.stop();
     harness.order(&ClientOrder::FinalReads { timeout: LONG });
