@@ -448,3 +448,47 @@ fn a_group_of_one_and_no_replication_survive_a_restart_with_a_log_and_are_empty_
         }
     }
 }
+
+/// Of 50 groups whose every host dies right after a write was acknowledged: how many forget it.
+fn forgotten(fsync: Fsync) -> usize {
+    let forgets = |seed: &u64| {
+        let mut strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
+        strategy.recovery_log = RecoveryLog::Redo {
+            fsync,
+            checkpoint: Checkpoint::None,
+        };
+        let mut world = World::new(3, strategy, *seed);
+        world.run_for(Duration::from_millis(500));
+        let id = world.request(
+            0,
+            ClientRequest::Put {
+                key: "k".into(),
+                value: 7,
+            },
+        );
+        // Bounded: two seconds of virtual time.
+        for _ in 0..20_000 {
+            if world.replies.contains_key(&id) {
+                break;
+            }
+            world.run_for(Duration::from_micros(100));
+        }
+        assert!(matches!(world.replies[&id].2, ClientReply::Done(_)));
+        (0..3).for_each(|node| world.crash(node));
+        (0..3).for_each(|node| world.start(node));
+        world.run_for(Duration::from_millis(2_000));
+        let primary = world
+            .primary()
+            .expect("a group whose members are back has a primary");
+        read(&mut world, primary, "k").is_none()
+    };
+    (0..50).filter(forgets).count()
+}
+
+#[test]
+fn a_write_synced_before_it_is_acknowledged_outlives_all_hosts_and_one_that_is_not_may_not() {
+    assert_eq!(forgotten(Fsync::Group), 0);
+    assert_eq!(forgotten(Fsync::PerOperation), 0);
+    assert!(forgotten(Fsync::Interval) > 0);
+    assert!(forgotten(Fsync::Never) > 0);
+}
