@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod faults;
 pub mod ledger;
+pub mod netlink;
 pub mod network_agent;
 pub mod node_agent;
 pub mod process;

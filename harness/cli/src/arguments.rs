@@ -40,7 +40,9 @@ pub enum Verb {
     /// Remove what a run left behind that was killed
     Recover,
     /// Print shell completions
-    #[command(after_help = "Example:\n  shakedown completions bash > ~/.local/share/bash-completion/completions/shakedown")]
+    #[command(
+        after_help = "Example:\n  shakedown completions bash > ~/.local/share/bash-completion/completions/shakedown"
+    )]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,
@@ -155,7 +157,9 @@ pub struct Plan {
 
 /// Arguments of `analyze`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  shakedown analyze results/latest\n\nWrites verdict.json and junit.xml of the run anew.")]
+#[command(
+    after_help = "Example:\n  shakedown analyze results/latest\n\nWrites verdict.json and junit.xml of the run anew."
+)]
 pub struct Analyze {
     /// Folder of a run, such as results/latest
     #[arg(value_name = "DIR")]

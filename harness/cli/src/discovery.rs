@@ -49,28 +49,48 @@ pub fn plans(paths: &[PathBuf], overrides: &PlanOverrides) -> Result<Discovered,
     let mut refused = Vec::new();
     for file in experiment_files(paths)? {
         let text = fs::read_to_string(&file.path).map_err(|error| {
-            Failure::User(format!("error: cannot read {}: {error}", file.path.display()))
+            Failure::User(format!(
+                "error: cannot read {}: {error}",
+                file.path.display()
+            ))
         })?;
         let path = file.path.display().to_string();
-        let source = Source { path: &path, text: &text, name: &file.name };
+        let source = Source {
+            path: &path,
+            text: &text,
+            name: &file.name,
+        };
         match shakedown_plan::compile(&source, &overrides) {
             Ok(plans) => discovered.plans.extend(plans),
             Err(error) if file.found && only_unavailable(&error) => {
-                discovered.skipped.push(Skipped { name: file.name, reason: reasons(&error) });
+                discovered.skipped.push(Skipped {
+                    name: file.name,
+                    reason: reasons(&error),
+                });
             }
             Err(error) => refused.push(error.to_string()),
         }
     }
-    if refused.is_empty() { Ok(discovered) } else { Err(Failure::User(refused.join("\n"))) }
+    if refused.is_empty() {
+        Ok(discovered)
+    } else {
+        Err(Failure::User(refused.join("\n")))
+    }
 }
 
 fn only_unavailable(error: &PlanError) -> bool {
-    error.problems.iter().all(|problem| problem.kind == ProblemKind::Unavailable)
+    error
+        .problems
+        .iter()
+        .all(|problem| problem.kind == ProblemKind::Unavailable)
 }
 
 fn reasons(error: &PlanError) -> String {
-    let mut messages: Vec<&str> =
-        error.problems.iter().map(|problem| problem.message.as_str()).collect();
+    let mut messages: Vec<&str> = error
+        .problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
     messages.dedup();
     messages.join("; ")
 }
@@ -79,7 +99,11 @@ fn experiment_files(paths: &[PathBuf]) -> Result<Vec<ExperimentFile>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         let before = files.len();
-        let prefix = if paths.len() > 1 { stem(path) } else { String::new() };
+        let prefix = if paths.len() > 1 {
+            stem(path)
+        } else {
+            String::new()
+        };
         if path.is_dir() {
             collect(path, &prefix, 0, &mut files)?;
             if files.len() == before {
@@ -89,7 +113,11 @@ fn experiment_files(paths: &[PathBuf]) -> Result<Vec<ExperimentFile>, Failure> {
                 )));
             }
         } else if path.exists() {
-            files.push(ExperimentFile { path: path.clone(), name: stem(path), found: false });
+            files.push(ExperimentFile {
+                path: path.clone(),
+                name: stem(path),
+                found: false,
+            });
         } else {
             return Err(Failure::User(format!(
                 "error: {} does not exist\nhelp: give an experiment file (*.toml) or a folder of them",
@@ -129,17 +157,31 @@ fn collect(
         )));
     }
     let entries = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .with_context(|| format!("cannot list {}", folder.display()))?;
     let mut entries = entries;
     entries.sort();
     for path in entries {
-        let name =
-            if prefix.is_empty() { stem(&path) } else { format!("{prefix}.{}", stem(&path)) };
+        let name = if prefix.is_empty() {
+            stem(&path)
+        } else {
+            format!("{prefix}.{}", stem(&path))
+        };
         if path.is_dir() {
             collect(&path, &name, depth + 1, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(ExperimentFile { path, name, found: true });
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(ExperimentFile {
+                path,
+                name,
+                found: true,
+            });
         }
     }
     Ok(())
@@ -148,9 +190,17 @@ fn collect(
 /// The last part of a path without `.toml`, made safe as part of a folder's name.
 fn stem(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let name = whole.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = whole
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let name = name.strip_suffix(".toml").unwrap_or(&name);
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     name.chars().map(safe).collect()
 }

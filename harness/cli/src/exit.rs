@@ -53,5 +53,9 @@ pub fn code(result: Result<Outcome, Failure>) -> ExitCode {
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Printing help can fail only when the terminal is gone; there is nobody left to tell.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(USER_ERROR) } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        ExitCode::from(USER_ERROR)
+    } else {
+        ExitCode::SUCCESS
+    }
 }

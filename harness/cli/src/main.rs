@@ -22,9 +22,15 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let result = match arguments.verb {
-        Verb::Agent { kind: AgentKind::Network } => return shakedown_agents::network_agent::main(),
-        Verb::Agent { kind: AgentKind::Node } => return shakedown_agents::node_agent::main(),
-        Verb::Agent { kind: AgentKind::Client } => {
+        Verb::Agent {
+            kind: AgentKind::Network,
+        } => return shakedown_agents::network_agent::main(),
+        Verb::Agent {
+            kind: AgentKind::Node,
+        } => return shakedown_agents::node_agent::main(),
+        Verb::Agent {
+            kind: AgentKind::Client,
+        } => {
             return shakedown_run::workload::worker::main();
         }
         Verb::Node(node) => return verbs::node::main(&node),

@@ -30,7 +30,10 @@ fn left_out() -> bool {
 }
 
 fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("ended by a signal: {}", text(output)))
+    output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("ended by a signal: {}", text(output)))
 }
 
 fn text(output: &Output) -> String {
@@ -58,10 +61,20 @@ fn a_killed_primary_is_detected_and_taken_over_and_the_run_passes() {
     let metrics = &verdict["experiments"][0]["metrics"];
     // The detector's configuration bounds what a true measurement can be: not before
     // timeout − interval, and a takeover cannot precede its detection.
-    let detected = metrics["detection.first"]["min"].as_f64().expect("a detection was measured");
-    let recovered = metrics["recovery.first_success"]["max"].as_f64().expect("a recovery too");
-    assert!(detected >= 240.0, "detected after {detected} ms, before the timeout could pass");
-    assert!(recovered > detected, "recovered after {recovered} ms, before {detected} ms");
+    let detected = metrics["detection.first"]["min"]
+        .as_f64()
+        .expect("a detection was measured");
+    let recovered = metrics["recovery.first_success"]["max"]
+        .as_f64()
+        .expect("a recovery too");
+    assert!(
+        detected >= 240.0,
+        "detected after {detected} ms, before the timeout could pass"
+    );
+    assert!(
+        recovered > detected,
+        "recovered after {recovered} ms, before {detected} ms"
+    );
     assert!(scratch.path().join("out/junit.xml").exists());
     scratch.assert_nothing_lives_after(Duration::from_secs(2));
 
@@ -78,7 +91,10 @@ fn a_gate_that_does_not_hold_fails_the_run_and_an_expectation_turns_it_round() {
         return;
     }
     let scratch = Scratch::new("fails");
-    let weak = PRIMARY_KILLED.replace("seed = 3", "seed = 3\nexpect = { verdict = \"fail\", gates = [\"recovery.first_success\"] }");
+    let weak = PRIMARY_KILLED.replace(
+        "seed = 3",
+        "seed = 3\nexpect = { verdict = \"fail\", gates = [\"recovery.first_success\"] }",
+    );
     let weak = weak.replace(
         r#"{ kind = "fixed-timeout", heartbeat_interval = "50ms", timeout = "300ms" }"#,
         r#"{ kind = "none" }"#,
@@ -130,7 +146,11 @@ fn ctrl_c_stops_cleanly_keeps_what_was_recorded_and_is_unknown() {
     let events = scratch.path().join("out/killed/1/events.jsonl");
     wait_for(RUN_LIMIT, || {
         let text = fs::read_to_string(&events).unwrap_or_default();
-        if text.contains("fault.effective") { Ok(()) } else { Err("no fault yet".to_owned()) }
+        if text.contains("fault.effective") {
+            Ok(())
+        } else {
+            Err("no fault yet".to_owned())
+        }
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it lives");
     let output = end_within(child, Duration::from_secs(15));
@@ -147,8 +167,14 @@ fn a_node_that_dies_by_itself_fails_the_run() {
     }
     let scratch = Scratch::new("node-dies");
     // No fault of its own: the only death is the one nobody planned.
-    let quiet = PRIMARY_KILLED.split("[[fault]]").next().expect("a text before the fault");
-    scratch.experiment("quiet.toml", &format!("{quiet}\n[[gate]]\nmetric = \"writes.lost\"\nrequire = \"= 0\"\n"));
+    let quiet = PRIMARY_KILLED
+        .split("[[fault]]")
+        .next()
+        .expect("a text before the fault");
+    scratch.experiment(
+        "quiet.toml",
+        &format!("{quiet}\n[[gate]]\nmetric = \"writes.lost\"\nrequire = \"= 0\"\n"),
+    );
     let child = scratch
         .command(&["run", "quiet.toml", "--out", "out"])
         .spawn()
@@ -158,12 +184,17 @@ fn a_node_that_dies_by_itself_fails_the_run() {
         let ready = fs::read_to_string(scratch.path().join("out/quiet/1/events.jsonl"))
             .is_ok_and(|events| events.contains("\"fault\""));
         let node = scratch.processes().into_iter().find(is_node);
-        node.filter(|_| ready).ok_or_else(|| "no node in the fault phase yet".to_owned())
+        node.filter(|_| ready)
+            .ok_or_else(|| "no node in the fault phase yet".to_owned())
     });
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the node lives");
     let output = end_within(child, RUN_LIMIT);
     assert_eq!(code(&output), 1, "{}", text(&output));
-    assert!(text(&output).contains("died by itself"), "{}", text(&output));
+    assert!(
+        text(&output).contains("died by itself"),
+        "{}",
+        text(&output)
+    );
     scratch.assert_nothing_lives_after(Duration::from_secs(2));
 }
 
@@ -183,7 +214,9 @@ fn an_agent_that_dies_never_lets_the_run_pass() {
         let warm = fs::read_to_string(scratch.path().join("out/killed/1/events.jsonl"))
             .is_ok_and(|events| events.contains("warm-up"));
         let agent = scratch.processes().into_iter().find(is_agent);
-        agent.filter(|_| warm).ok_or_else(|| "no network agent at work yet".to_owned())
+        agent
+            .filter(|_| warm)
+            .ok_or_else(|| "no network agent at work yet".to_owned())
     });
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the agent lives");
     let output = end_within(child, RUN_LIMIT);
@@ -200,7 +233,10 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     let scratch = Scratch::new("two-at-once");
     scratch.experiment("killed.toml", PRIMARY_KILLED);
     let start = |out: &str| {
-        scratch.command(&["run", "killed.toml", "--out", out]).spawn().expect("the binary starts")
+        scratch
+            .command(&["run", "killed.toml", "--out", out])
+            .spawn()
+            .expect("the binary starts")
     };
     let runs = [start("first"), start("second")];
     for run in runs {
@@ -232,5 +268,9 @@ fn a_full_disk_is_told_clearly_and_what_was_recorded_stays_readable() {
         .output()
         .expect("unshare (util-linux) is installed");
     assert_eq!(code(&output), 255, "{}", text(&output));
-    assert!(text(&output).contains("No space left on device"), "{}", text(&output));
+    assert!(
+        text(&output).contains("No space left on device"),
+        "{}",
+        text(&output)
+    );
 }

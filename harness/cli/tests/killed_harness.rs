@@ -42,8 +42,15 @@ fn a_killed_harness_leaves_nothing_behind() {
         scratch.assert_nothing_lives_after(PATIENCE);
         assert_eq!(machine_state(), before, "after a kill at {moment:?}");
     }
-    assert!(most_seen > 5, "no kill met a running cluster: only {most_seen} processes were seen");
+    assert!(
+        most_seen > 5,
+        "no kill met a running cluster: only {most_seen} processes were seen"
+    );
     // Nothing is left that would keep the next run from starting.
     let next = scratch.run(&["run", "killed.toml", "--out", "next"]);
-    assert!(next.status.success(), "{}", String::from_utf8_lossy(&next.stderr));
+    assert!(
+        next.status.success(),
+        "{}",
+        String::from_utf8_lossy(&next.stderr)
+    );
 }

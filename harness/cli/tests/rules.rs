@@ -69,7 +69,10 @@ fn rooms(metadata: &Metadata) -> Vec<&Package> {
 
 fn normal_dependencies(package: &Package) -> BTreeSet<String> {
     let normal = |kind| kind == DependencyKind::Normal || kind == DependencyKind::Build;
-    let used = package.dependencies.iter().filter(|dependency| normal(dependency.kind));
+    let used = package
+        .dependencies
+        .iter()
+        .filter(|dependency| normal(dependency.kind));
     used.map(|dependency| dependency.name.clone()).collect()
 }
 
@@ -77,9 +80,14 @@ fn normal_dependencies(package: &Package) -> BTreeSet<String> {
 fn rooms_depend_on_each_other_only_as_the_architecture_allows() {
     let metadata = metadata();
     let allowed: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
-    let names: BTreeSet<String> =
-        rooms(&metadata).iter().map(|room| room.name.to_string()).collect();
-    assert_eq!(names, ROOMS.iter().map(|(name, _)| (*name).to_owned()).collect());
+    let names: BTreeSet<String> = rooms(&metadata)
+        .iter()
+        .map(|room| room.name.to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ROOMS.iter().map(|(name, _)| (*name).to_owned()).collect()
+    );
     for room in rooms(&metadata) {
         let allowed = allowed[room.name.as_str()];
         for dependency in normal_dependencies(room).intersection(&names) {
@@ -98,8 +106,15 @@ fn pure_rooms_use_no_crate_that_has_effects() {
     for room in rooms(&metadata) {
         if PURE_ROOMS.contains(&room.name.as_str()) {
             let used = normal_dependencies(room);
-            let effects: Vec<_> = EFFECTS.iter().filter(|name| used.contains(**name)).collect();
-            assert!(effects.is_empty(), "{} is pure but uses {effects:?}", room.name);
+            let effects: Vec<_> = EFFECTS
+                .iter()
+                .filter(|name| used.contains(**name))
+                .collect();
+            assert!(
+                effects.is_empty(),
+                "{} is pure but uses {effects:?}",
+                room.name
+            );
         }
     }
 }
@@ -108,7 +123,9 @@ fn pure_rooms_use_no_crate_that_has_effects() {
 fn licence_is_allowed(expression: &str) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
     expression.split(" OR ").any(|choice| {
-        choice.split(" AND ").all(|licence| LICENCES.contains(&licence.trim()))
+        choice
+            .split(" AND ")
+            .all(|licence| LICENCES.contains(&licence.trim()))
     })
 }
 
@@ -118,10 +135,21 @@ fn every_crate_comes_from_the_registry_under_an_allowed_licence() {
     let members: BTreeSet<_> = metadata.workspace_members.iter().collect();
     for package in &metadata.packages {
         let licence = package.license.as_deref().unwrap_or("none stated");
-        assert!(licence_is_allowed(licence), "{} has licence {licence}", package.name);
+        assert!(
+            licence_is_allowed(licence),
+            "{} has licence {licence}",
+            package.name
+        );
         if !members.contains(&package.id) {
-            let source = package.source.as_ref().expect("a path dependency outside the workspace");
-            assert!(source.is_crates_io(), "{} comes from {source:?}", package.name);
+            let source = package
+                .source
+                .as_ref()
+                .expect("a path dependency outside the workspace");
+            assert!(
+                source.is_crates_io(),
+                "{} comes from {source:?}",
+                package.name
+            );
         }
     }
 }
@@ -136,10 +164,8 @@ fn a_copyleft_licence_is_refused() {
 
 #[test]
 fn every_workspace_dependency_states_its_reason() {
-    let manifest = std::fs::read_to_string(
-        metadata().workspace_root.join("Cargo.toml"),
-    )
-    .expect("the workspace's Cargo.toml");
+    let manifest = std::fs::read_to_string(metadata().workspace_root.join("Cargo.toml"))
+        .expect("the workspace's Cargo.toml");
     let dependencies = manifest
         .split("[workspace.dependencies]")
         .nth(1)

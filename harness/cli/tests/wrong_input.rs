@@ -17,9 +17,17 @@ fn refused(scratch: &Scratch, arguments: &[&str]) -> String {
 #[test]
 fn an_unknown_key_is_refused_with_file_line_column_and_hint() {
     let scratch = Scratch::new("unknown-key");
-    scratch.experiment("bad.toml", &PRIMARY_KILLED.replace("heartbeat_interval", "hartbeat_interval"));
+    scratch.experiment(
+        "bad.toml",
+        &PRIMARY_KILLED.replace("heartbeat_interval", "hartbeat_interval"),
+    );
     let text = refused(&scratch, &["run", "bad.toml"]);
-    for part in ["bad.toml:10:", "hartbeat_interval", "heartbeat_interval", "^"] {
+    for part in [
+        "bad.toml:10:",
+        "hartbeat_interval",
+        "heartbeat_interval",
+        "^",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
 }
@@ -27,10 +35,15 @@ fn an_unknown_key_is_refused_with_file_line_column_and_hint() {
 #[test]
 fn an_unknown_strategy_is_told_apart_from_one_that_is_not_available_yet() {
     let scratch = Scratch::new("unknown-strategy");
-    scratch.experiment("unknown.toml", &PRIMARY_KILLED.replace("\"fixed-timeout\"", "\"fixed-timeot\""));
+    scratch.experiment(
+        "unknown.toml",
+        &PRIMARY_KILLED.replace("\"fixed-timeout\"", "\"fixed-timeot\""),
+    );
     assert!(refused(&scratch, &["plan", "unknown.toml"]).contains("fixed-timeout"));
-    let swim = PRIMARY_KILLED
-        .replace(r#"{ kind = "fixed-timeout", heartbeat_interval = "50ms", timeout = "300ms" }"#, r#"{ kind = "swim" }"#);
+    let swim = PRIMARY_KILLED.replace(
+        r#"{ kind = "fixed-timeout", heartbeat_interval = "50ms", timeout = "300ms" }"#,
+        r#"{ kind = "swim" }"#,
+    );
     scratch.experiment("swim.toml", &swim);
     assert!(refused(&scratch, &["plan", "swim.toml"]).contains("not available yet"));
 }
@@ -39,11 +52,17 @@ fn an_unknown_strategy_is_told_apart_from_one_that_is_not_available_yet() {
 fn a_folder_of_experiments_that_cannot_run_here_is_unknown_and_says_why() {
     let scratch = Scratch::new("skipped");
     std::fs::create_dir(scratch.path().join("folder")).expect("own folder");
-    scratch.experiment("folder/later.toml", &PRIMARY_KILLED.replace("seed = 3", "seed = 3\nstage = \"simulation\""));
+    scratch.experiment(
+        "folder/later.toml",
+        &PRIMARY_KILLED.replace("seed = 3", "seed = 3\nstage = \"simulation\""),
+    );
     let output = scratch.run(&["run", "folder"]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("later") && text.contains("simulation"), "{text}");
+    assert!(
+        text.contains("later") && text.contains("simulation"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -30,13 +30,20 @@ pub fn main(arguments: &Analyze) -> Result<Outcome, Failure> {
 /// The harness's, for files that cannot be read or written.
 pub fn judge(directory: &RunDirectory, use_expectations: bool) -> Result<RunVerdict, Failure> {
     let options = Options { use_expectations };
-    let verdict = shakedown_analyze::analyze_run(directory, &options).map_err(anyhow::Error::new)?;
+    let verdict =
+        shakedown_analyze::analyze_run(directory, &options).map_err(anyhow::Error::new)?;
     for experiment in &verdict.experiments {
         let json = serde_json::to_string_pretty(experiment).context("cannot write verdict")?;
         write(&directory.experiment(&experiment.name).verdict(), &json)?;
     }
-    write(&directory.verdict(), &shakedown_report::json::render(&verdict))?;
-    write(&directory.junit(), &shakedown_report::junit::render(&verdict))?;
+    write(
+        &directory.verdict(),
+        &shakedown_report::json::render(&verdict),
+    )?;
+    write(
+        &directory.junit(),
+        &shakedown_report::junit::render(&verdict),
+    )?;
     Ok(verdict)
 }
 

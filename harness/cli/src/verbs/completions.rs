@@ -8,6 +8,11 @@ use crate::exit::Failure;
 
 /// Prints the completions for `shell`.
 pub fn main(shell: clap_complete::Shell) -> Result<Outcome, Failure> {
-    clap_complete::generate(shell, &mut Arguments::command(), "shakedown", &mut std::io::stdout());
+    clap_complete::generate(
+        shell,
+        &mut Arguments::command(),
+        "shakedown",
+        &mut std::io::stdout(),
+    );
     Ok(Outcome::Pass)
 }

@@ -41,7 +41,9 @@ pub fn main(arguments: &Report) -> Result<Outcome, Failure> {
 /// The user's, with what to give instead.
 pub fn refuse_what_is_no_run(path: &Path) -> Result<(), Failure> {
     let holds_plan = fs::read_dir(path).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.path().join("plan.json").exists())
+        entries
+            .flatten()
+            .any(|entry| entry.path().join("plan.json").exists())
     });
     if holds_plan || RunDirectory::new(path).skipped().exists() {
         return Ok(());
@@ -70,7 +72,12 @@ pub fn print(verdict: &RunVerdict, format: Format) -> Result<(), Failure> {
 
 /// Columns of the terminal; `None` where standard output is none.
 fn terminal_width() -> Option<u16> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCGWINSZ writes one winsize, which lives on this stack frame.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
     (result == 0 && size.ws_col > 0).then_some(size.ws_col)

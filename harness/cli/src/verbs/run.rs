@@ -34,7 +34,14 @@ pub fn main(arguments: &Run) -> Result<Outcome, Failure> {
     let executable = std::env::current_exe().context("cannot find this program's own file")?;
     // The user namespace must be entered while this process has one thread.
     let isolation = shakedown_run::enter_namespaces().map_err(anyhow::Error::new)?;
-    let interrupted = follow(&discovered, &directory, executable, ledgers, isolation, arguments)?;
+    let interrupted = follow(
+        &discovered,
+        &directory,
+        executable,
+        ledgers,
+        isolation,
+        arguments,
+    )?;
     let verdict = analyze::judge(&directory, !arguments.no_expect)?;
     report::print(&verdict, arguments.output.format())?;
     if !arguments.quiet {
@@ -97,16 +104,24 @@ fn nothing_can_run(arguments: &Run, skipped: Vec<Skipped>) -> Result<Outcome, Fa
 pub fn ledger_root() -> PathBuf {
     let uid = nix::unistd::getuid().as_raw();
     let for_root = || (uid == 0).then(|| PathBuf::from("/run"));
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).or_else(for_root);
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .or_else(for_root);
     run_directory::ledger_root(runtime.as_deref(), &std::env::temp_dir(), uid)
 }
 
+/// Refuses to start while something of an earlier run lives. Ledgers whose processes have all ended
+/// name nothing that is left on the machine, and are cleared.
 fn refuse_to_start_on_residue(ledgers: &Path) -> Result<(), Failure> {
+    let told = || format!("cannot read the ledgers in {}", ledgers.display());
     let deadline = Instant::now() + RESIDUE_PATIENCE;
     loop {
-        let residue = shakedown_agents::recover::residue(ledgers)
-            .with_context(|| format!("cannot read the ledgers in {}", ledgers.display()))?;
+        let residue = shakedown_agents::recover::residue(ledgers).with_context(told)?;
         if residue.is_empty() {
+            return Ok(());
+        }
+        if residue.iter().all(|one| one.living.is_empty()) {
+            shakedown_agents::recover::recover(ledgers).with_context(told)?;
             return Ok(());
         }
         if Instant::now() >= deadline {
@@ -148,7 +163,11 @@ fn make_run_directory(out: Option<&Path>) -> Result<RunDirectory, Failure> {
 fn new_folder(results: &Path) -> Result<String, Failure> {
     let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
     for attempt in 1..=1000 {
-        let name = if attempt == 1 { stamp.clone() } else { format!("{stamp}-{attempt}") };
+        let name = if attempt == 1 {
+            stamp.clone()
+        } else {
+            format!("{stamp}-{attempt}")
+        };
         match fs::create_dir(results.join(&name)) {
             Ok(()) => return Ok(name),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -158,7 +177,10 @@ fn new_folder(results: &Path) -> Result<String, Failure> {
             }
         }
     }
-    Err(Failure::Harness(anyhow!("no free name for the run in {}", results.display())))
+    Err(Failure::Harness(anyhow!(
+        "no free name for the run in {}",
+        results.display()
+    )))
 }
 
 /// `results/latest` is a convenience: where links cannot be made the run goes on without.

@@ -21,7 +21,10 @@ impl Scratch {
     /// A new one; `name` is unique among the tests.
     pub fn new(name: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        Scratch { folder, mark: format!("{name}-{}", std::process::id()) }
+        Scratch {
+            folder,
+            mark: format!("{name}-{}", std::process::id()),
+        }
     }
 
     /// Path of the scratch folder.
@@ -44,8 +47,14 @@ impl Scratch {
     /// The same with another copy of the binary.
     pub fn command_of(&self, executable: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(executable);
-        command.args(arguments).current_dir(self.path()).env(MARK, &self.mark);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env(MARK, &self.mark);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -61,16 +70,23 @@ impl Scratch {
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let carries = |pid: &i32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+            environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
         };
-        pids.filter(|pid| *pid != std::process::id() as i32).filter(carries).collect()
+        pids.filter(|pid| *pid != std::process::id() as i32)
+            .filter(carries)
+            .collect()
     }
 
     /// Command lines of these processes, for messages.
     pub fn describe(&self, pids: &[i32]) -> String {
         let line = |pid: &i32| {
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("{pid}: {}", String::from_utf8_lossy(&words).replace('\0', " "))
+            format!(
+                "{pid}: {}",
+                String::from_utf8_lossy(&words).replace('\0', " ")
+            )
         };
         pids.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -82,7 +98,11 @@ impl Scratch {
     pub fn assert_nothing_lives_after(&self, limit: Duration) {
         wait_for(limit, || {
             let living = self.processes();
-            if living.is_empty() { Ok(()) } else { Err(self.describe(&living)) }
+            if living.is_empty() {
+                Ok(())
+            } else {
+                Err(self.describe(&living))
+            }
         });
     }
 }
@@ -111,7 +131,12 @@ pub fn machine_state() -> Vec<String> {
         .collect();
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is there");
     let relevant = |line: &&str| line.contains("nsfs") || line.contains("shakedown");
-    state.extend(mounts.lines().filter(relevant).map(|line| format!("mount {line}")));
+    state.extend(
+        mounts
+            .lines()
+            .filter(relevant)
+            .map(|line| format!("mount {line}")),
+    );
     state.sort();
     state
 }
@@ -122,11 +147,18 @@ pub fn machine_state() -> Vec<String> {
 /// When it does not end within `limit`; it is killed first.
 pub fn end_within(mut child: Child, limit: Duration) -> Output {
     let deadline = Instant::now() + limit;
-    while child.try_wait().expect("a child can be waited for").is_none() {
+    while child
+        .try_wait()
+        .expect("a child can be waited for")
+        .is_none()
+    {
         if Instant::now() >= deadline {
             let _ = child.kill();
             let output = child.wait_with_output().expect("a killed child ends");
-            panic!("not done after {limit:?}: {}", String::from_utf8_lossy(&output.stderr));
+            panic!(
+                "not done after {limit:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         std::thread::sleep(Duration::from_millis(5));
     }

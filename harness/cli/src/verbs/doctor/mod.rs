@@ -41,16 +41,35 @@ pub fn main() -> Result<Outcome, Failure> {
     for finding in &findings {
         print_finding(finding);
     }
-    let later = |choice: &&_| matches!(choice, shakedown_contracts::catalogue::Choice { availability: Availability::NotYet, .. });
-    let names: Vec<&str> = FAULTS.iter().filter(later).map(|choice| choice.name).collect();
+    let later = |choice: &&_| {
+        matches!(
+            choice,
+            shakedown_contracts::catalogue::Choice {
+                availability: Availability::NotYet,
+                ..
+            }
+        )
+    };
+    let names: Vec<&str> = FAULTS
+        .iter()
+        .filter(later)
+        .map(|choice| choice.name)
+        .collect();
     anstream::println!("\nnot available yet in this version: {}", names.join(", "));
     let all = !findings.is_empty() && findings.iter().all(|finding| finding.result.is_ok());
     Ok(if all { Outcome::Pass } else { Outcome::Fail })
 }
 
 fn print_stages(local_works: bool) {
-    for stage in STAGES.iter().filter(|stage| stage.availability == Availability::Now) {
-        let works = if local_works { "available" } else { "not available here" };
+    for stage in STAGES
+        .iter()
+        .filter(|stage| stage.availability == Availability::Now)
+    {
+        let works = if local_works {
+            "available"
+        } else {
+            "not available here"
+        };
         anstream::println!("stage        {}: {works} ({})", stage.name, stage.meaning);
     }
     anstream::println!();

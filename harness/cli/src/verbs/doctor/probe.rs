@@ -35,7 +35,12 @@ pub fn all() -> Result<Vec<Finding>, anyhow::Error> {
     let mut findings = vec![
         try_process(&scratch, &network.namespace, "kill", ProcessFault::Kill),
         try_process(&scratch, &network.namespace, "pause", ProcessFault::Pause),
-        try_process(&scratch, &network.namespace, "restart", ProcessFault::Restart),
+        try_process(
+            &scratch,
+            &network.namespace,
+            "restart",
+            ProcessFault::Restart,
+        ),
     ];
     let links = [
         ("partition", LinkEffect::Cut(CutBehavior::Drop)),
@@ -50,7 +55,10 @@ pub fn all() -> Result<Vec<Finding>, anyhow::Error> {
 
 fn nothing_works(reason: &str) -> Vec<Finding> {
     ["kill", "pause", "restart", "partition", "delay", "loss"]
-        .map(|fault| Finding { fault, result: Err(reason.to_owned()) })
+        .map(|fault| Finding {
+            fault,
+            result: Err(reason.to_owned()),
+        })
         .into()
 }
 
@@ -64,7 +72,10 @@ fn ten_milliseconds() -> Delay {
 }
 
 fn a_fifth() -> Loss {
-    Loss { loss: Ratio::new(0.2).expect("0.2 is a share"), correlation: Ratio::default() }
+    Loss {
+        loss: Ratio::new(0.2).expect("0.2 is a share"),
+        correlation: Ratio::default(),
+    }
 }
 
 /// Ledgers and logs of the trial run of the doctor, gone when it is.
@@ -105,8 +116,16 @@ impl Agent {
             .spawn()
             .context("cannot start an agent")?;
         let input = child.stdin.take();
-        let output = child.stdout.take().expect("standard output was asked for as a pipe");
-        Ok(Agent { child, input, output, decoder: Decoder::default() })
+        let output = child
+            .stdout
+            .take()
+            .expect("standard output was asked for as a pipe");
+        Ok(Agent {
+            child,
+            input,
+            output,
+            decoder: Decoder::default(),
+        })
     }
 
     fn tell(&mut self, order: &impl Serialize) -> Result<(), anyhow::Error> {
@@ -160,8 +179,13 @@ fn network_agent(scratch: &Scratch) -> Result<Network, anyhow::Error> {
     })?;
     match agent.hear()? {
         NetworkReport::Ready { namespaces, .. } => {
-            let namespace = namespaces.first().context("the network agent named no namespace")?;
-            Ok(Network { namespace: namespace.path.clone(), agent })
+            let namespace = namespaces
+                .first()
+                .context("the network agent named no namespace")?;
+            Ok(Network {
+                namespace: namespace.path.clone(),
+                agent,
+            })
         }
         NetworkReport::Failed { message } => bail!("{message}"),
         NetworkReport::Fault(report) => bail!("unexpected report {report:?}"),
@@ -169,12 +193,22 @@ fn network_agent(scratch: &Scratch) -> Result<Network, anyhow::Error> {
 }
 
 fn id(fault: &str) -> FaultId {
-    FaultId { fault: fault.to_owned(), occurrence: 0 }
+    FaultId {
+        fault: fault.to_owned(),
+        occurrence: 0,
+    }
 }
 
 fn try_link(agent: &mut Agent, fault: &'static str, effect: LinkEffect) -> Finding {
-    let links = vec![Link { from: "n1".to_owned(), to: "n2".to_owned() }];
-    let inject = NetworkOrder::Inject { id: id(fault), links, effect };
+    let links = vec![Link {
+        from: "n1".to_owned(),
+        to: "n2".to_owned(),
+    }];
+    let inject = NetworkOrder::Inject {
+        id: id(fault),
+        links,
+        effect,
+    };
     let heal = NetworkOrder::Heal { id: id(fault) };
     let mut hear = |order: &NetworkOrder| -> Result<FaultReport, anyhow::Error> {
         agent.tell(order)?;
@@ -184,7 +218,10 @@ fn try_link(agent: &mut Agent, fault: &'static str, effect: LinkEffect) -> Findi
             NetworkReport::Ready { .. } => bail!("the agent said ready twice"),
         }
     };
-    Finding { fault, result: injected_and_healed(hear(&inject), || hear(&heal)) }
+    Finding {
+        fault,
+        result: injected_and_healed(hear(&inject), || hear(&heal)),
+    }
 }
 
 fn try_process(
@@ -195,18 +232,25 @@ fn try_process(
 ) -> Finding {
     let tried = || -> Result<Evidence, anyhow::Error> {
         let mut agent = started_node(scratch, namespace, fault)?;
-        let injected = report_of(&mut agent, &NodeOrder::Inject { id: id(fault), action });
-        injected_and_healed(injected, || report_of(&mut agent, &NodeOrder::Heal { id: id(fault) }))
-            .map_err(anyhow::Error::msg)
+        let injected = report_of(
+            &mut agent,
+            &NodeOrder::Inject {
+                id: id(fault),
+                action,
+            },
+        );
+        injected_and_healed(injected, || {
+            report_of(&mut agent, &NodeOrder::Heal { id: id(fault) })
+        })
+        .map_err(anyhow::Error::msg)
     };
-    Finding { fault, result: tried().map_err(|error| format!("{error:#}")) }
+    Finding {
+        fault,
+        result: tried().map_err(|error| format!("{error:#}")),
+    }
 }
 
-fn started_node(
-    scratch: &Scratch,
-    namespace: &Path,
-    fault: &str,
-) -> Result<Agent, anyhow::Error> {
+fn started_node(scratch: &Scratch, namespace: &Path, fault: &str) -> Result<Agent, anyhow::Error> {
     let mut agent = Agent::start("node")?;
     agent.tell(&NodeOrder::Hello {
         version: CONTROL_VERSION,
@@ -254,7 +298,11 @@ fn injected_and_healed(
         }
         FaultReport::Unverified { reason, .. } => Err(reason),
     };
-    let evidence = injected.map_err(|error| format!("{error:#}")).and_then(verified)?;
-    heal().map_err(|error| format!("{error:#}")).and_then(verified)?;
+    let evidence = injected
+        .map_err(|error| format!("{error:#}"))
+        .and_then(verified)?;
+    heal()
+        .map_err(|error| format!("{error:#}"))
+        .and_then(verified)?;
     Ok(evidence)
 }

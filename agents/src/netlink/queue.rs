@@ -1,0 +1,143 @@
+//! Packets in user space: NFQUEUE (linux/netfilter/nfnetlink_queue.h).
+//!
+//! Only the packet's number and its interfaces are copied; the packet stays in the kernel until its
+//! verdict.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::nftables::Pair;
+use super::{Message, NetlinkError, Socket, attributes, messages};
+
+const SUBSYSTEM: u16 = 3;
+const PACKET: u16 = 0;
+const VERDICT: u16 = 1;
+const CONFIG: u16 = 2;
+const CONFIG_COMMAND: u16 = 1;
+const CONFIG_PARAMETERS: u16 = 2;
+const CONFIG_LENGTH_MAX: u16 = 3;
+const COMMAND_BIND: u8 = 1;
+const COPY_METADATA: u8 = 1;
+const PACKET_HEADER: u16 = 1;
+const VERDICT_HEADER: u16 = 2;
+const PACKET_INCOMING: u16 = 5;
+const PACKET_OUTGOING: u16 = 6;
+/// Packets the kernel may hold for us: 100,000 a second over a delay of 2 s. A full queue drops.
+const PACKETS_HELD_MAX: u32 = 200_000;
+/// Bytes of metadata the kernel may have waiting for us.
+const RECEIVE_BUFFER_BYTES: i32 = 64 << 20;
+
+/// A packet that waits for its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Its number in the queue.
+    pub id: u32,
+    /// The link it travels on.
+    pub pair: Pair,
+}
+
+/// A bound queue.
+#[derive(Debug)]
+pub struct Queue {
+    socket: Socket,
+    number: u16,
+    buffer: Vec<u8>,
+}
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Queue {
+    /// Binds queue `number` of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`NetlinkError`] when the kernel has no NFQUEUE or the number is taken.
+    pub fn bind(number: u16) -> Result<Self, NetlinkError> {
+        let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+        let forced = socket.set_option(
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            &RECEIVE_BUFFER_BYTES,
+        );
+        if forced.is_err() {
+            // Without the privilege the kernel gives as much as its limit allows.
+            socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER_BYTES)?;
+        }
+        let configure = || {
+            let number = number.to_be_bytes();
+            let fixed = [libc::AF_UNSPEC as u8, 0, number[0], number[1]];
+            Message::new((SUBSYSTEM << 8) | CONFIG, libc::NLM_F_ACK, &fixed)
+        };
+        let bind = configure().attribute(CONFIG_COMMAND, &[COMMAND_BIND, 0, 0, 0]);
+        socket.request("bind a packet queue (NFQUEUE)", bind)?;
+        let parameters = configure()
+            .attribute(CONFIG_PARAMETERS, &[0, 0, 0, 0, COPY_METADATA])
+            .attribute(CONFIG_LENGTH_MAX, &PACKETS_HELD_MAX.to_be_bytes());
+        socket.request("configure a packet queue (NFQUEUE)", parameters)?;
+        Ok(Queue {
+            socket,
+            number,
+            buffer: vec![0; 64 << 10],
+        })
+    }
+
+    /// Hands every waiting packet to `each`, without blocking; how many times the kernel had to
+    /// drop some because they were not fetched soon enough.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn fetch(&mut self, mut each: impl FnMut(Packet)) -> io::Result<u64> {
+        let mut overflows = 0;
+        loop {
+            match self.socket.receive(&mut self.buffer, libc::MSG_DONTWAIT) {
+                Ok(length) => {
+                    let packets = messages(&self.buffer[..length])
+                        .filter(|message| message.kind == (SUBSYSTEM << 8) | PACKET);
+                    packets
+                        .filter_map(|message| packet(message.body))
+                        .for_each(&mut each);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(overflows),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => overflows += 1,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lets a packet go on, or drops it.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn decide(&mut self, id: u32, pass: bool) -> Result<(), NetlinkError> {
+        let verdict = u32::from(pass).to_be_bytes();
+        let number = self.number.to_be_bytes();
+        let fixed = [libc::AF_UNSPEC as u8, 0, number[0], number[1]];
+        let message = Message::new((SUBSYSTEM << 8) | VERDICT, 0, &fixed)
+            .attribute(VERDICT_HEADER, &[verdict, id.to_be_bytes()].concat());
+        self.socket.send(&message.finish(0))
+    }
+}
+
+fn packet(body: &[u8]) -> Option<Packet> {
+    let mut id = None;
+    let mut pair = Pair {
+        incoming: 0,
+        outgoing: 0,
+    };
+    for (kind, payload) in attributes(body.get(4..)?) {
+        let word = payload
+            .first_chunk()
+            .map(|bytes| u32::from_be_bytes(*bytes));
+        match kind {
+            PACKET_HEADER => id = word,
+            PACKET_INCOMING => pair.incoming = word?,
+            PACKET_OUTGOING => pair.outgoing = word?,
+            _ => {}
+        }
+    }
+    Some(Packet { id: id?, pair })
+}
