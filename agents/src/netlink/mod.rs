@@ -10,7 +10,7 @@ pub mod queue;
 pub mod route;
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use thiserror::Error;
@@ -129,9 +129,9 @@ pub struct Socket {
     sequence: u32,
 }
 
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> i32 {
-        self.fd.as_raw_fd()
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -150,10 +150,8 @@ impl Socket {
             ));
         }
         // SAFETY: the kernel just made this descriptor, and nobody else owns it.
-        let socket = Socket {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-            sequence: 1,
-        };
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let socket = Socket { fd, sequence: 1 };
         let patience = libc::timeval {
             tv_sec: ANSWER_PATIENCE_SECONDS,
             tv_usec: 0,
@@ -166,7 +164,7 @@ impl Socket {
         let length = size_of::<T>() as libc::socklen_t;
         let pointer = std::ptr::from_ref(value).cast();
         // SAFETY: the pointer and length describe `value`, which lives over the call.
-        let result = unsafe { libc::setsockopt(self.as_raw_fd(), level, name, pointer, length) };
+        let result = unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, name, pointer, length) };
         let error = NetlinkError::system("setting an option of a netlink socket");
         if result == 0 {
             Ok(())
@@ -177,7 +175,8 @@ impl Socket {
 
     fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
         // SAFETY: pointer and length describe `bytes`, which lives over the call.
-        let sent = unsafe { libc::send(self.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        let sent =
+            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
         let error = NetlinkError::system("sending to the kernel");
         if sent >= 0 {
             Ok(())
@@ -194,7 +193,7 @@ impl Socket {
         // SAFETY: pointer and length describe `buffer`, which lives over the call.
         let got = unsafe {
             libc::recv(
-                self.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
                 flags,
@@ -232,6 +231,7 @@ impl Socket {
     ) -> Result<(), NetlinkError> {
         let mut bytes = Vec::new();
         let mut last_acknowledged = 0;
+        let first = self.sequence.wrapping_add(1);
         for message in messages {
             let sequence = self.next_sequence();
             let flags = u16::from_ne_bytes([message.bytes[6], message.bytes[7]]);
@@ -241,10 +241,16 @@ impl Socket {
             bytes.extend(message.finish(sequence));
         }
         self.send(&bytes)?;
-        self.await_acknowledgement(action, last_acknowledged)
+        self.await_acknowledgement(action, first, last_acknowledged)
     }
 
-    fn await_acknowledgement(&self, action: &str, sequence: u32) -> Result<(), NetlinkError> {
+    /// Answers to requests before `first` are left over from a refused transaction.
+    fn await_acknowledgement(
+        &self,
+        action: &str,
+        first: u32,
+        last: u32,
+    ) -> Result<(), NetlinkError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let length = self
@@ -252,7 +258,11 @@ impl Socket {
                 .map_err(NetlinkError::system(&format!(
                     "waiting for the kernel to {action}"
                 )))?;
-            for answer in messages(&buffer[..length]).filter(|answer| answer.kind == TYPE_ERROR) {
+            let ours = |answer: &Received<'_>| {
+                // Sequence numbers wrap, so they are compared by their distance.
+                answer.kind == TYPE_ERROR && answer.sequence.wrapping_sub(first) < u32::MAX / 2
+            };
+            for answer in messages(&buffer[..length]).filter(ours) {
                 let code = answer
                     .body
                     .first_chunk::<4>()
@@ -264,7 +274,7 @@ impl Socket {
                         source,
                     });
                 }
-                if answer.sequence == sequence {
+                if answer.sequence == last {
                     return Ok(());
                 }
             }

@@ -1,7 +1,7 @@
 //! One nftables table that rules the links, owned by the socket that made it: it vanishes with its
 //! owner (linux/netfilter/nf_tables.h).
 //!
-//! The table holds three sets keyed by (incoming interface, outgoing interface), and one chain at
+//! The table holds three sets keyed by (incoming interface, outgoing interface), and a chain at
 //! the forward hook that looks a packet's pair up in each: `cut` drops it, `refuse` rejects it,
 //! `slow` hands it to user space. With empty sets the healthy path costs nothing measurable. Each
 //! element counts its packets; a fault's evidence is that count.
@@ -40,10 +40,12 @@ const ELEMENTS_PER_MESSAGE: usize = 500;
 
 const TABLE: &str = "shakedown";
 const CHAIN: &str = "links";
+/// Where refused packets go, so that each is looked up, and counted, once.
+const CHAIN_REFUSED: &str = "refused";
 
 /// The sets of the table, by what happens to packets of their pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub enum Set {
     /// They vanish.
     Cut,
     /// They are refused: TCP reset, ICMP port unreachable.
@@ -52,14 +54,14 @@ pub enum Fate {
     Slow,
 }
 
-impl Fate {
-    const ALL: [Fate; 3] = [Fate::Cut, Fate::Refuse, Fate::Slow];
+impl Set {
+    const ALL: [Set; 3] = [Set::Cut, Set::Refuse, Set::Slow];
 
-    fn set(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Fate::Cut => "cut",
-            Fate::Refuse => "refuse",
-            Fate::Slow => "slow",
+            Set::Cut => "cut",
+            Set::Refuse => "refuse",
+            Set::Slow => "slow",
         }
     }
 }
@@ -82,15 +84,15 @@ impl Pair {
     }
 }
 
-/// A pair moves from one fate to another; `None` is the healthy path.
+/// A pair moves from one set to another; `None` is the healthy path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Which link.
     pub pair: Pair,
     /// Where it is now.
-    pub from: Option<Fate>,
+    pub from: Option<Set>,
     /// Where it shall be.
-    pub to: Option<Fate>,
+    pub to: Option<Set>,
 }
 
 /// How packets get into the queue; depends on what the kernel was built with.
@@ -131,8 +133,6 @@ impl Table {
                 }
                 Err(error) => last = Some(error),
             }
-            // Acknowledgements of the refused batch must not be taken for those of the next.
-            socket = Socket::open(libc::NETLINK_NETFILTER)?;
         }
         Err(last.expect("two mechanisms were tried"))
     }
@@ -143,33 +143,33 @@ impl Table {
     /// [`NetlinkError`]; nothing was changed then.
     pub fn change(&mut self, changes: &[Change]) -> Result<(), NetlinkError> {
         let mut messages = Vec::new();
-        for fate in Fate::ALL {
+        for set in Set::ALL {
             let leaving = changes
                 .iter()
-                .filter(|c| c.from == Some(fate) && c.to != Some(fate));
+                .filter(|c| c.from == Some(set) && c.to != Some(set));
             let joining = changes
                 .iter()
-                .filter(|c| c.to == Some(fate) && c.from != Some(fate));
+                .filter(|c| c.to == Some(set) && c.from != Some(set));
             let pairs: Vec<Pair> = leaving.map(|change| change.pair).collect();
-            messages.extend(elements(DELETE_ELEMENT, 0, fate, &pairs));
+            messages.extend(elements(DELETE_ELEMENT, 0, set, &pairs));
             let pairs: Vec<Pair> = joining.map(|change| change.pair).collect();
-            messages.extend(elements(NEW_ELEMENT, libc::NLM_F_CREATE, fate, &pairs));
+            messages.extend(elements(NEW_ELEMENT, libc::NLM_F_CREATE, set, &pairs));
         }
         if messages.is_empty() {
             return Ok(());
         }
         self.socket
-            .transaction("change the fate of links", batch(messages))
+            .transaction("move links between sets", batch(messages))
     }
 
     /// Packets counted by each element of a set since it joined.
     ///
     /// # Errors
     /// [`NetlinkError`]
-    pub fn counts(&mut self, fate: Fate) -> Result<BTreeMap<Pair, u64>, NetlinkError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Pair, u64>, NetlinkError> {
         let message = message(GET_ELEMENT, libc::NLM_F_DUMP)
             .text(attribute::LIST_TABLE, TABLE)
-            .text(attribute::LIST_SET, fate.set());
+            .text(attribute::LIST_SET, set.name());
         let mut counts = BTreeMap::new();
         self.socket.dump("count packets", message, |body| {
             // `struct nfgenmsg` comes first.
@@ -233,6 +233,7 @@ mod attribute {
     pub const DATA_VALUE: u16 = 1;
     pub const DATA_VERDICT: u16 = 2;
     pub const VERDICT_CODE: u16 = 1;
+    pub const VERDICT_CHAIN: u16 = 2;
     pub const COUNTER_PACKETS: u16 = 2;
     pub const META_REGISTER: u16 = 1;
     pub const META_KEY: u16 = 2;
@@ -278,28 +279,36 @@ fn table(queue: u16, mechanism: QueueMechanism) -> Vec<Message> {
             .text(attribute::TABLE_NAME, TABLE)
             .attribute(attribute::TABLE_FLAGS, &TABLE_OWNED.to_be_bytes()),
     ];
-    messages.extend(Fate::ALL.iter().zip(1..).map(|(fate, id)| set(*fate, id)));
+    messages.extend(Set::ALL.iter().zip(1..).map(|(set, id)| new_set(*set, id)));
+    messages.push(new_chain(CHAIN_REFUSED));
     messages.push(
-        message(NEW_CHAIN, libc::NLM_F_CREATE)
-            .text(attribute::CHAIN_TABLE, TABLE)
-            .text(attribute::CHAIN_NAME, CHAIN)
+        new_chain(CHAIN)
             .nest(attribute::CHAIN_HOOK, |hook| {
                 hook.attribute(attribute::HOOK_NUMBER, &HOOK_FORWARD.to_be_bytes())
                     .attribute(attribute::HOOK_PRIORITY, &0_u32.to_be_bytes())
             })
             .text(attribute::CHAIN_TYPE, "filter"),
     );
-    messages.push(rule(Fate::Cut, drop_packet));
-    messages.push(rule(Fate::Refuse, |list| reset(if_tcp(list))));
-    messages.push(rule(Fate::Refuse, unreachable));
-    messages.push(rule(Fate::Slow, |list| to_queue(list, queue, mechanism)));
+    messages.push(rule(CHAIN_REFUSED, |list| reset(if_tcp(list))));
+    messages.push(rule(CHAIN_REFUSED, unreachable));
+    messages.push(rule(CHAIN, |list| drop_packet(if_in(list, Set::Cut))));
+    messages.push(rule(CHAIN, |list| refuse(if_in(list, Set::Refuse))));
+    messages.push(rule(CHAIN, |list| {
+        to_queue(if_in(list, Set::Slow), queue, mechanism)
+    }));
     messages
 }
 
-fn set(fate: Fate, id: u32) -> Message {
+fn new_chain(name: &str) -> Message {
+    message(NEW_CHAIN, libc::NLM_F_CREATE)
+        .text(attribute::CHAIN_TABLE, TABLE)
+        .text(attribute::CHAIN_NAME, name)
+}
+
+fn new_set(set: Set, id: u32) -> Message {
     message(NEW_SET, libc::NLM_F_CREATE)
         .text(attribute::SET_TABLE, TABLE)
-        .text(attribute::SET_NAME, fate.set())
+        .text(attribute::SET_NAME, set.name())
         .attribute(attribute::SET_KEY_TYPE, &0_u32.to_be_bytes())
         .attribute(attribute::SET_KEY_LENGTH, &KEY_BYTES.to_be_bytes())
         .attribute(attribute::SET_ID, &id.to_be_bytes())
@@ -308,19 +317,22 @@ fn set(fate: Fate, id: u32) -> Message {
         })
 }
 
-/// A rule: packets whose pair is in the set of `fate` meet the expressions that `then` adds.
-fn rule(fate: Fate, then: impl FnOnce(Message) -> Message) -> Message {
+/// A rule at the end of a chain: the expressions that `then` adds.
+fn rule(chain: &str, then: impl FnOnce(Message) -> Message) -> Message {
     message(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
         .text(attribute::RULE_TABLE, TABLE)
-        .text(attribute::RULE_CHAIN, CHAIN)
-        .nest(attribute::RULE_EXPRESSIONS, |list| {
-            let list = load(list, META_IIF, REGISTER_IN);
-            let list = load(list, META_OIF, REGISTER_OUT);
-            then(expression(list, "lookup", |data| {
-                data.text(attribute::LOOKUP_SET, fate.set())
-                    .attribute(attribute::LOOKUP_REGISTER, &REGISTER_IN.to_be_bytes())
-            }))
-        })
+        .text(attribute::RULE_CHAIN, chain)
+        .nest(attribute::RULE_EXPRESSIONS, then)
+}
+
+/// What follows is for packets whose pair is in the set.
+fn if_in(list: Message, set: Set) -> Message {
+    let list = load(list, META_IIF, REGISTER_IN);
+    let list = load(list, META_OIF, REGISTER_OUT);
+    expression(list, "lookup", |data| {
+        data.text(attribute::LOOKUP_SET, set.name())
+            .attribute(attribute::LOOKUP_REGISTER, &REGISTER_IN.to_be_bytes())
+    })
 }
 
 fn expression(list: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {
@@ -339,17 +351,30 @@ fn load(list: Message, key: u32, register: u32) -> Message {
 }
 
 fn drop_packet(list: Message) -> Message {
+    const VERDICT_DROP: i32 = 0;
+    verdict(list, |verdict| {
+        verdict.attribute(attribute::VERDICT_CODE, &VERDICT_DROP.to_be_bytes())
+    })
+}
+
+fn refuse(list: Message) -> Message {
+    const VERDICT_JUMP: i32 = -3;
+    verdict(list, |verdict| {
+        verdict
+            .attribute(attribute::VERDICT_CODE, &VERDICT_JUMP.to_be_bytes())
+            .text(attribute::VERDICT_CHAIN, CHAIN_REFUSED)
+    })
+}
+
+fn verdict(list: Message, fill: impl FnOnce(Message) -> Message) -> Message {
     const REGISTER_VERDICT: u32 = 0;
-    const VERDICT_DROP: u32 = 0;
     expression(list, "immediate", |data| {
         data.attribute(
             attribute::IMMEDIATE_REGISTER,
             &REGISTER_VERDICT.to_be_bytes(),
         )
         .nest(attribute::IMMEDIATE_DATA, |data| {
-            data.nest(attribute::DATA_VERDICT, |verdict| {
-                verdict.attribute(attribute::VERDICT_CODE, &VERDICT_DROP.to_be_bytes())
-            })
+            data.nest(attribute::DATA_VERDICT, fill)
         })
     })
 }
@@ -403,11 +428,11 @@ fn to_queue(list: Message, queue: u16, mechanism: QueueMechanism) -> Message {
     }
 }
 
-fn elements(kind: u16, flags: i32, fate: Fate, pairs: &[Pair]) -> Vec<Message> {
+fn elements(kind: u16, flags: i32, set: Set, pairs: &[Pair]) -> Vec<Message> {
     let of = |pairs: &[Pair]| {
         message(kind, flags)
             .text(attribute::LIST_TABLE, TABLE)
-            .text(attribute::LIST_SET, fate.set())
+            .text(attribute::LIST_SET, set.name())
             .nest(attribute::LIST_ELEMENTS, |list| {
                 pairs.iter().fold(list, |list, pair| {
                     list.nest(attribute::LIST_ELEMENT, |element| {

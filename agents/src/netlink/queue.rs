@@ -4,7 +4,7 @@
 //! verdict.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::nftables::Pair;
 use super::{Message, NetlinkError, Socket, attributes, messages};
@@ -44,9 +44,9 @@ pub struct Queue {
     buffer: Vec<u8>,
 }
 
-impl AsRawFd for Queue {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -122,6 +122,25 @@ impl Queue {
     }
 }
 
+/// Packets that the kernel dropped so far because a queue of the calling thread's namespace was full
+/// or was not read soon enough: nobody asked for these losses.
+///
+/// # Errors
+/// When the kernel's table of queues cannot be read.
+pub fn overflows() -> io::Result<u64> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue")?;
+    Ok(overflows_of(&table))
+}
+
+/// Columns: queue, port, waiting, mode, range, dropped when full, dropped when unread, last number.
+fn overflows_of(table: &str) -> u64 {
+    let columns = table.lines().flat_map(|line| {
+        let columns = line.split_whitespace().skip(5).take(2);
+        columns.filter_map(|column| column.parse::<u64>().ok())
+    });
+    columns.sum()
+}
+
 fn packet(body: &[u8]) -> Option<Packet> {
     let mut id = None;
     let mut pair = Pair {
@@ -140,4 +159,16 @@ fn packet(body: &[u8]) -> Option<Packet> {
         }
     }
     Some(Packet { id: id?, pair })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_dropped_packets_are_counted_over_all_queues() {
+        let table = "    0  31755     0 1     0     3     4       17  1\n    1  9 2 1 0 5 0 9 1\n";
+        assert_eq!(overflows_of(table), 12);
+        assert_eq!(overflows_of(""), 0);
+    }
 }

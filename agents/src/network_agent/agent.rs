@@ -17,6 +17,7 @@ use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use super::links::{Links, LinksError};
+use super::priority::take_priority;
 use crate::clock::now;
 use crate::faults::network::fault;
 use crate::faults::{Fault, Observation, Unverified, guard};
@@ -25,6 +26,10 @@ use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
 /// Every pair is probed before the agent says ready; a busy machine gets this long.
 const FIRST_PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Real-time priority of orders, where the kernel allows it: with the CPUs busy, a normal process
+/// would begin a cut milliseconds late. Below the delaying thread's.
+const FIFO_PRIORITY: i32 = 5;
 
 /// Why the agent cannot go on.
 #[derive(Debug, Error)]
@@ -53,6 +58,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    eprintln!("network agent serves at {}", take_priority(FIFO_PRIORITY));
     let mut agent = Agent {
         incoming,
         outgoing: outgoing.clone(),
@@ -147,17 +153,19 @@ impl Agent {
         ledger: &Path,
         seed: u64,
     ) -> Result<(), AgentError> {
+        if self.links.is_some() {
+            let reason = "hello came twice; it opens a session once".to_owned();
+            return Err(AgentError::Order(reason));
+        }
         if version != CONTROL_VERSION {
             return Err(AgentError::Order(format!(
                 "the harness speaks version {version}, this agent {CONTROL_VERSION}; use one binary for both"
             )));
         }
         let begun = now();
-        let mut links = Links::build(endpoints, Ledger::open(ledger, "network agent")?, seed)?;
+        let mut links = Links::build(endpoints, Ledger::open(ledger, "network-agent")?, seed)?;
         let all = links.all();
-        let wires = &links.topology.wires;
-        let reached = links.prober.exchange(wires, &all, 1, FIRST_PROBE_PATIENCE);
-        for (link, arrivals) in reached.map_err(LinksError::from)? {
+        for (link, arrivals) in links.probe(&all, 1, FIRST_PROBE_PATIENCE)? {
             if arrivals.times.is_empty() {
                 return Err(AgentError::Order(format!(
                     "a probe from {} to {} did not arrive within {FIRST_PROBE_PATIENCE}, though no fault is active",
@@ -179,7 +187,7 @@ impl Agent {
     fn links(&mut self) -> Result<&mut Links, AgentError> {
         self.links
             .as_mut()
-            .ok_or_else(|| AgentError::Order("an order came before hello".to_owned()))
+            .ok_or_else(|| AgentError::Order("an order came before hello; say hello first".into()))
     }
 
     fn inject(
@@ -192,7 +200,7 @@ impl Agent {
             let reason = format!("{id} is already in effect");
             return Ok(FaultReport::Unverified { id, reason });
         }
-        let description = format!("{effect:?} on {} links", links.len());
+        let description = format!("{effect:?} on {} links", links.len()).to_lowercase();
         let mut fault = fault(effect, links, id.clone());
         let outcome = guard::inject(self.links()?, &id, &description, &mut *fault);
         Ok(match outcome {

@@ -1,26 +1,29 @@
 //! The links of a run: who has done what to which, rendered whole at each change.
 //!
-//! A link's effects are kept by fault. What the kernel is told is their union: a cut beats a
-//! refusal, which beats delay and loss; delays add up. So faults may overlap in any order, and
-//! healing one leaves the others.
+//! A link's effects are kept by fault. What the kernel and the delayer are told is their union, so
+//! faults may overlap in any order, and healing one leaves the others. Only differences travel, in
+//! one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use shakedown_contracts::control::Endpoint;
-use shakedown_contracts::fault::{CutBehavior, Delay, FaultId, Link, LinkEffect, Loss};
+use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 use shakedown_contracts::time::Bracket;
+use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use super::delayer::{Delayer, QUEUE_NUMBER};
-use super::fate;
-use super::probes::Prober;
+use super::holding::Ruling;
+use super::probes::{Arrivals, Prober, Volley};
 use super::topology::{Topology, TopologyError};
+use super::union::Union;
 use crate::clock::now;
 use crate::faults::guard::Ledgered;
 use crate::ledger::{Ledger, LedgerError};
 use crate::netlink::NetlinkError;
-use crate::netlink::nftables::{Change, Fate, Pair, QueueMechanism, Table};
+use crate::netlink::nftables::{Change, Pair, QueueMechanism, Set, Table};
+use crate::netlink::queue;
 
 /// Why the links could not be ruled.
 #[derive(Debug, Error)]
@@ -35,23 +38,30 @@ pub enum LinksError {
     #[error("probing the links: {0}")]
     Probe(#[from] io::Error),
     /// The order names something this run does not have.
-    #[error("{0} is no endpoint of this run")]
+    #[error("{0} is no endpoint of this run; name one that hello gave")]
     Unknown(String),
+    /// From an endpoint to itself there is no link.
+    #[error("{0} to itself is no link: such packets never leave the endpoint")]
+    Itself(String),
+    /// Nothing to act on, which must not pass for done.
+    #[error("the order names no link; give at least one")]
+    Nothing,
 }
+
+type Effects = BTreeMap<FaultId, LinkEffect>;
 
 /// All links of a run.
 #[derive(Debug)]
 pub struct Links {
     /// The wires below them.
     pub topology: Topology,
-    /// Proves what they do.
-    pub prober: Prober,
+    prober: Prober,
     table: Table,
     delayer: Delayer,
     ledger: Ledger,
-    seed: u64,
-    effects: BTreeMap<Link, BTreeMap<FaultId, LinkEffect>>,
-    rendered: BTreeMap<Link, Fate>,
+    effects: BTreeMap<Link, Effects>,
+    rendered: BTreeMap<Link, Set>,
+    ruled: BTreeMap<Pair, Ruling>,
 }
 
 impl Ledgered for Links {
@@ -67,7 +77,7 @@ impl Links {
     /// [`LinksError`]; what was made until then is gone.
     pub fn build(endpoints: &[Endpoint], ledger: Ledger, seed: u64) -> Result<Self, LinksError> {
         let topology = Topology::build(endpoints)?;
-        let delayer = Delayer::start()?;
+        let delayer = Delayer::start(seed)?;
         let table = Table::create(QUEUE_NUMBER)?;
         Ok(Links {
             topology,
@@ -75,9 +85,9 @@ impl Links {
             table,
             delayer,
             ledger,
-            seed,
             effects: BTreeMap::new(),
             rendered: BTreeMap::new(),
+            ruled: BTreeMap::new(),
         })
     }
 
@@ -91,16 +101,15 @@ impl Links {
 
     /// Every directed link between two endpoints.
     pub fn all(&self) -> Vec<Link> {
-        let mut links = Vec::new();
-        for from in &self.topology.wires {
-            for to in self.topology.wires.iter().filter(|to| to.name != from.name) {
-                links.push(Link {
-                    from: from.name.clone(),
-                    to: to.name.clone(),
-                });
-            }
-        }
-        links
+        let names = || self.topology.wires.iter().map(|wire| &wire.name);
+        let pairs = names().flat_map(|from| names().map(move |to| (from, to)));
+        pairs
+            .filter(|(from, to)| from != to)
+            .map(|(from, to)| Link {
+                from: from.clone(),
+                to: to.clone(),
+            })
+            .collect()
     }
 
     /// Lays an effect on links; the bracket is the kernel's transaction.
@@ -113,18 +122,29 @@ impl Links {
         links: &[Link],
         effect: LinkEffect,
     ) -> Result<Bracket, LinksError> {
+        self.check(links)?;
         for link in links {
-            self.pair(link)?;
-            self.effects
-                .entry(link.clone())
-                .or_default()
-                .insert(id.clone(), effect);
+            let effects = self.effects.entry(link.clone()).or_default();
+            effects.insert(id.clone(), effect);
         }
         let outcome = self.render();
         if outcome.is_err() {
             self.forget(id);
+            // The delayer may have obeyed before the kernel refused; it is told again.
+            self.render()?;
         }
         outcome
+    }
+
+    /// Whether these can be acted on.
+    ///
+    /// # Errors
+    /// [`LinksError`] with the first that cannot.
+    pub fn check(&self, links: &[Link]) -> Result<(), LinksError> {
+        if links.is_empty() {
+            return Err(LinksError::Nothing);
+        }
+        links.iter().try_for_each(|link| self.pair(link).map(drop))
     }
 
     /// Takes a fault's effects away; those of others stay.
@@ -143,29 +163,59 @@ impl Links {
         self.effects.retain(|_, effects| !effects.is_empty());
     }
 
-    /// Effects on a link by faults other than `id`.
-    pub fn others(&self, link: &Link, id: &FaultId) -> Vec<LinkEffect> {
-        let effects = self.effects.get(link).into_iter().flatten();
-        effects
-            .filter(|(other, _)| *other != id)
-            .map(|(_, effect)| *effect)
-            .collect()
+    /// What all faults on a link come to.
+    pub fn union(&self, link: &Link) -> Union {
+        Union::of(self.effects.get(link).into_iter().flat_map(Effects::values))
     }
 
-    /// Packets that each of these links has counted under `fate`.
+    /// Names of the faults on a link.
+    pub fn faults(&self, link: &Link) -> impl Iterator<Item = &FaultId> {
+        self.effects.get(link).into_iter().flat_map(Effects::keys)
+    }
+
+    /// Packets that the kernel counted on each link since the link joined this set.
     ///
     /// # Errors
     /// [`LinksError`] when the kernel refuses.
-    pub fn counts(&mut self, fate: Fate) -> Result<BTreeMap<Link, u64>, LinksError> {
-        let counts = self.table.counts(fate)?;
-        let links: Vec<Link> = self.rendered.keys().cloned().collect();
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, u64>, LinksError> {
+        let counts = self.table.counts(set)?;
         let mut by_link = BTreeMap::new();
-        for link in links {
-            if let Some(count) = counts.get(&self.pair(&link)?) {
-                by_link.insert(link, *count);
+        for link in self.rendered.keys() {
+            if let Some(count) = counts.get(&self.pair(link)?) {
+                by_link.insert(link.clone(), *count);
             }
         }
         Ok(by_link)
+    }
+
+    /// Sends `rounds` probes on each link.
+    ///
+    /// # Errors
+    /// [`LinksError`] when a socket breaks.
+    pub fn send<'a>(&mut self, links: &'a [Link], rounds: u32) -> Result<Volley<'a>, LinksError> {
+        Ok(self.prober.send(&self.topology.wires, links, rounds)?)
+    }
+
+    /// Sends `rounds` probes on each link and waits for them.
+    ///
+    /// # Errors
+    /// [`LinksError`] when a socket breaks.
+    pub fn probe(
+        &mut self,
+        links: &[Link],
+        rounds: u32,
+        patience: Duration,
+    ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
+        let wires = &self.topology.wires;
+        Ok(self.prober.exchange(wires, links, rounds, patience)?)
+    }
+
+    /// Packets lost so far because the agent's queue was full or not read soon enough.
+    ///
+    /// # Errors
+    /// [`LinksError`] when the kernel's table cannot be read.
+    pub fn overflows(&self) -> Result<u64, LinksError> {
+        Ok(queue::overflows()?)
     }
 
     /// How slow links are done, for evidence.
@@ -174,30 +224,29 @@ impl Links {
             QueueMechanism::Expression => "nftables queue expression",
             QueueMechanism::Target => "NFQUEUE target in nftables",
         };
-        format!(
-            "{queue} in the router, held by the agent at {}",
-            self.delayer.priority
-        )
+        let priority = self.delayer.priority;
+        format!("{queue} in the router, held by the agent at {priority}")
     }
 
     fn pair(&self, link: &Link) -> Result<Pair, LinksError> {
-        let index = |name: &str| {
-            let wire = self.topology.wires.iter().find(|wire| wire.name == name);
+        let index = |name: &String| {
+            let wire = self.topology.wires.iter().find(|wire| wire.name == *name);
             wire.map(|wire| wire.index)
-                .ok_or_else(|| LinksError::Unknown(name.to_owned()))
+                .ok_or_else(|| LinksError::Unknown(name.clone()))
         };
-        Ok(Pair {
-            incoming: index(&link.from)?,
-            outgoing: index(&link.to)?,
-        })
+        let (incoming, outgoing) = (index(&link.from)?, index(&link.to)?);
+        if incoming == outgoing {
+            return Err(LinksError::Itself(link.from.clone()));
+        }
+        Ok(Pair { incoming, outgoing })
     }
 
     /// Tells the kernel and the delayer the union of all effects.
     fn render(&mut self) -> Result<Bracket, LinksError> {
-        let wanted: BTreeMap<Link, Fate> = self
+        let wanted: BTreeMap<Link, Set> = self
             .effects
-            .iter()
-            .filter_map(|(link, effects)| Some((link.clone(), union(effects.values())?)))
+            .keys()
+            .filter_map(|link| Some((link.clone(), set_of(&self.union(link))?)))
             .collect();
         let touched: BTreeSet<&Link> = wanted.keys().chain(self.rendered.keys()).collect();
         let mut changes = Vec::new();
@@ -208,15 +257,13 @@ impl Links {
                 to: wanted.get(link).copied(),
             });
         }
+        let rulings = self.rulings()?;
         // The delayer first: a packet that the table hands over finds its fate known, and packets
         // held on healed links go on before later ones pass by the healthy path.
         let before = now();
-        if wanted
-            .values()
-            .chain(self.rendered.values())
-            .any(|fate| *fate == Fate::Slow)
-        {
-            self.delayer.set(self.fates(&wanted)?)?;
+        if rulings != self.ruled {
+            self.delayer.rule(rulings.clone())?;
+            self.ruled = rulings;
         }
         self.table.change(&changes)?;
         let after = now();
@@ -224,61 +271,27 @@ impl Links {
         Ok(Bracket { before, after })
     }
 
-    fn fates(
-        &self,
-        wanted: &BTreeMap<Link, Fate>,
-    ) -> Result<BTreeMap<Pair, fate::Fate>, LinksError> {
-        let mut fates = BTreeMap::new();
-        for (link, _) in wanted.iter().filter(|(_, fate)| **fate == Fate::Slow) {
-            let effects = self.effects.get(link).into_iter().flatten();
-            let (mut delays, mut losses): (Vec<Delay>, Vec<Loss>) = Default::default();
-            for (_, effect) in effects {
-                match effect {
-                    LinkEffect::Delay(delay) => delays.push(*delay),
-                    LinkEffect::Loss(loss) => losses.push(*loss),
-                    LinkEffect::Cut(_) => {}
-                }
+    fn rulings(&self) -> Result<BTreeMap<Pair, Ruling>, LinksError> {
+        let mut rulings = BTreeMap::new();
+        for (link, effects) in &self.effects {
+            let union = Union::of(effects.values());
+            if union.is_slow() {
+                let ruling = Ruling {
+                    link: format!("{}>{}", link.from, link.to),
+                    cut: union.cut.is_some(),
+                    effects: effects.clone(),
+                };
+                rulings.insert(self.pair(link)?, ruling);
             }
-            let name = format!("{}>{}", link.from, link.to);
-            fates.insert(
-                self.pair(link)?,
-                fate::Fate::new(self.seed, &name, &delays, &losses),
-            );
         }
-        Ok(fates)
+        Ok(rulings)
     }
 }
 
-/// What several effects on one link come to.
-fn union<'a>(effects: impl Iterator<Item = &'a LinkEffect>) -> Option<Fate> {
-    // `Fate` is ordered from the strongest to the weakest.
-    effects
-        .map(|effect| match effect {
-            LinkEffect::Cut(CutBehavior::Drop) => Fate::Cut,
-            LinkEffect::Cut(CutBehavior::Reject) => Fate::Refuse,
-            LinkEffect::Delay(_) | LinkEffect::Loss(_) => Fate::Slow,
-        })
-        .min()
-}
-
-#[cfg(test)]
-mod tests {
-    use shakedown_contracts::units::Ratio;
-
-    use super::*;
-
-    #[test]
-    fn a_cut_beats_a_refusal_and_a_refusal_beats_delay_and_loss() {
-        let drop = LinkEffect::Cut(CutBehavior::Drop);
-        let reject = LinkEffect::Cut(CutBehavior::Reject);
-        let share = Ratio::new(0.5).expect("a share");
-        let loss = LinkEffect::Loss(Loss {
-            loss: share,
-            correlation: Ratio::default(),
-        });
-        assert_eq!(union([&loss, &reject, &drop].into_iter()), Some(Fate::Cut));
-        assert_eq!(union([&loss, &reject].into_iter()), Some(Fate::Refuse));
-        assert_eq!(union([&loss].into_iter()), Some(Fate::Slow));
-        assert_eq!(union([].into_iter()), None);
+fn set_of(union: &Union) -> Option<Set> {
+    match union.cut {
+        Some(CutBehavior::Drop) => Some(Set::Cut),
+        Some(CutBehavior::Reject) => Some(Set::Refuse),
+        None => union.is_slow().then_some(Set::Slow),
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! The agent holds a UDP socket inside every endpoint's namespace. A probe from one to another
 //! travels the link as any packet does: whether it arrives, and after what time, is what an
-//! endpoint would see.
+//! endpoint would see. Arrival is stamped by the kernel (`SO_TIMESTAMPNS`), so that a reader who
+//! comes late does not make a link look slow; those stamps are wall time, and so is the sender's.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::time::{ClockId, clock_gettime};
 use shakedown_contracts::fault::Link;
-use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::topology::{PROBE_PORT, Wire};
+use super::topology::Wire;
 use crate::clock::now;
 
+/// UDP port of the probes on every endpoint.
+pub const PROBE_PORT: u16 = 7009;
 /// First bytes of every probe.
 const MAGIC: [u8; 4] = *b"SDP1";
 const PROBE_BYTES: usize = 12;
@@ -34,28 +38,42 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Share of probes that did not arrive; 0 when none was sent.
-    pub fn lost(&self) -> f64 {
-        if self.sent == 0 {
-            return 0.0;
-        }
-        1.0 - self.times.len() as f64 / f64::from(self.sent)
+    /// How many arrived.
+    pub fn arrived(&self) -> u32 {
+        self.times.len() as u32
     }
 
     /// Mean one-way time; `None` when none arrived.
-    pub fn mean(&self) -> Option<Duration> {
-        let total: u64 = self.times.iter().map(|time| time.as_nanos()).sum();
-        let count = u64::try_from(self.times.len())
-            .ok()
-            .filter(|count| *count > 0)?;
-        Some(Duration::from_nanos(total / count))
+    pub fn mean_ms(&self) -> Option<f64> {
+        let total: f64 = self.times.iter().map(|time| time.as_millis_f64()).sum();
+        (!self.times.is_empty()).then(|| total / self.times.len() as f64)
     }
+}
+
+/// Opens the probe socket of an endpoint; call it inside the endpoint's namespace.
+///
+/// # Errors
+/// As the kernel gives them.
+pub fn socket(address: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddr::from((address, PROBE_PORT)))?;
+    socket.set_nonblocking(true)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Ok(socket)
 }
 
 /// Sends and collects probes; numbers them over its life so that late ones are not taken for new.
 #[derive(Debug, Default)]
 pub struct Prober {
     next: u64,
+}
+
+/// Probes under way.
+#[derive(Debug)]
+pub struct Volley<'a> {
+    links: &'a [Link],
+    /// Position of the link and wall time of sending, by number.
+    open: BTreeMap<u64, (usize, i64)>,
+    arrivals: Vec<Arrivals>,
 }
 
 impl Prober {
@@ -70,88 +88,136 @@ impl Prober {
         rounds: u32,
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
-        let mut sent: BTreeMap<u64, (usize, Moment)> = BTreeMap::new();
-        let mut arrivals = vec![Arrivals::default(); links.len()];
+        let mut volley = self.send(wires, links, rounds)?;
+        volley.collect(wires, patience)?;
+        Ok(volley.by_link())
+    }
+
+    /// Sends `rounds` probes on each link, and takes what arrives meanwhile.
+    ///
+    /// # Errors
+    /// When a socket breaks.
+    pub fn send<'a>(
+        &mut self,
+        wires: &[Wire],
+        links: &'a [Link],
+        rounds: u32,
+    ) -> io::Result<Volley<'a>> {
+        let ends = links
+            .iter()
+            .map(|link| Ok((wire(wires, &link.from)?, wire(wires, &link.to)?)));
+        let ends: Vec<(&Wire, &Wire)> = ends.collect::<io::Result<_>>()?;
+        let mut volley = Volley {
+            links,
+            open: BTreeMap::new(),
+            arrivals: vec![Arrivals::default(); links.len()],
+        };
         let mut since_taken = 0;
         for _ in 0..rounds {
-            for (position, link) in links.iter().enumerate() {
-                let number = self.next;
+            for (position, (from, to)) in ends.iter().enumerate() {
+                volley.open.insert(self.next, (position, wall_nanos()?));
+                send(from, to, self.next)?;
                 self.next += 1;
-                sent.insert(number, (position, now()));
-                send(wires, link, number)?;
-                arrivals[position].sent += 1;
+                volley.arrivals[position].sent += 1;
                 since_taken += 1;
-                if since_taken >= BURST {
-                    take(wires, &mut sent, &mut arrivals)?;
+                if since_taken == BURST {
+                    volley.take(wires)?;
                     since_taken = 0;
                 }
             }
         }
+        volley.take(wires)?;
+        Ok(volley)
+    }
+}
+
+impl Volley<'_> {
+    /// Waits until all have arrived or `patience` is over.
+    ///
+    /// # Errors
+    /// When a socket breaks.
+    pub fn collect(&mut self, wires: &[Wire], patience: Duration) -> io::Result<()> {
         let deadline = now().after(patience);
         loop {
-            take(wires, &mut sent, &mut arrivals)?;
+            // Looks once more after the deadline: this thread may have slept over it.
             let left = deadline.since(now());
-            if sent.is_empty() || left.is_zero() {
-                return Ok(links.iter().cloned().zip(arrivals).collect());
+            self.take(wires)?;
+            if self.open.is_empty() || left.is_zero() {
+                return Ok(());
             }
             wait_readable(wires, left)?;
         }
     }
+
+    /// What became of them so far.
+    pub fn by_link(self) -> BTreeMap<Link, Arrivals> {
+        self.links.iter().cloned().zip(self.arrivals).collect()
+    }
+
+    fn take(&mut self, wires: &[Wire]) -> io::Result<()> {
+        for wire in wires {
+            while let Some((number, arrived)) = receive(&wire.probe)? {
+                if let Some((position, sent)) = self.open.remove(&number) {
+                    // A wall clock that steps between the two stamps is caught by the judgement.
+                    let nanos = u64::try_from(arrived - sent).unwrap_or(0);
+                    self.arrivals[position]
+                        .times
+                        .push(Duration::from_nanos(nanos));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn wire<'a>(wires: &'a [Wire], name: &str) -> io::Result<&'a Wire> {
-    wires
-        .iter()
-        .find(|wire| wire.name == name)
-        .ok_or_else(|| io::Error::other(format!("{name} is no endpoint of this run")))
+    let found = wires.iter().find(|wire| wire.name == name);
+    found.ok_or_else(|| io::Error::other(format!("{name} is no endpoint of this run")))
 }
 
-fn send(wires: &[Wire], link: &Link, number: u64) -> io::Result<()> {
-    let (from, to) = (wire(wires, &link.from)?, wire(wires, &link.to)?);
+fn wall_nanos() -> io::Result<i64> {
+    Ok(clock_gettime(ClockId::CLOCK_REALTIME)?.num_nanoseconds())
+}
+
+fn send(from: &Wire, to: &Wire, number: u64) -> io::Result<()> {
     let mut bytes = [0; PROBE_BYTES];
     bytes[..4].copy_from_slice(&MAGIC);
     bytes[4..].copy_from_slice(&number.to_be_bytes());
-    match from
-        .probe
-        .send_to(&bytes, SocketAddr::from((to.address, PROBE_PORT)))
-    {
-        Ok(_) => Ok(()),
-        // A refusal of an earlier probe comes back on the socket: an answer, not a defect.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error),
-    }
+    let target = SocketAddr::from((to.address, PROBE_PORT));
+    from.probe.send_to(&bytes, target).map(drop)
 }
 
-fn take(
-    wires: &[Wire],
-    sent: &mut BTreeMap<u64, (usize, Moment)>,
-    arrivals: &mut [Arrivals],
-) -> io::Result<()> {
-    let mut bytes = [0; 64];
-    for wire in wires {
-        loop {
-            match wire.probe.recv_from(&mut bytes) {
-                Ok((PROBE_BYTES, _)) if bytes[..4] == MAGIC => {
-                    let number = bytes[4..PROBE_BYTES].first_chunk().copied();
-                    let number = number.map_or(u64::MAX, u64::from_be_bytes);
-                    if let Some((position, at)) = sent.remove(&number) {
-                        arrivals[position].times.push(now().since(at));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
-            }
+/// Number and wall time of arrival of the next probe that waits in a socket; strangers are skipped.
+fn receive(socket: &UdpSocket) -> io::Result<Option<(u64, i64)>> {
+    loop {
+        let mut bytes = [0; 64];
+        let mut space = nix::cmsg_space!(TimeSpec);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let message = match recvmsg::<()>(fd, &mut parts, Some(&mut space), flags) {
+            Ok(message) => message,
+            Err(nix::Error::EAGAIN) => return Ok(None),
+            Err(nix::Error::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let stamp = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp.num_nanoseconds()),
+            _ => None,
+        });
+        let length = message.bytes;
+        let number = bytes[4..PROBE_BYTES]
+            .first_chunk()
+            .map(|n| u64::from_be_bytes(*n));
+        if let (PROBE_BYTES, MAGIC) = (length, [bytes[0], bytes[1], bytes[2], bytes[3]]) {
+            return Ok(number.zip(stamp));
         }
     }
-    Ok(())
 }
 
 fn wait_readable(wires: &[Wire], left: Duration) -> io::Result<()> {
-    let mut fds: Vec<PollFd<'_>> = wires
-        .iter()
-        .map(|wire| PollFd::new(wire.probe.as_fd(), PollFlags::POLLIN))
+    let sockets = wires.iter().map(|wire| wire.probe.as_fd());
+    let mut fds: Vec<_> = sockets
+        .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
         .collect();
     match ppoll(&mut fds, Some(TimeSpec::from_duration(left.into())), None) {
         Ok(_) | Err(nix::Error::EINTR) => Ok(()),

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use shakedown_contracts::control::{Endpoint, Namespace};
 use thiserror::Error;
 
+use super::probes;
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{Mac, Route, VethPair};
 
@@ -25,8 +26,22 @@ const INTERFACE: &str = "eth0";
 const LOOPBACK: u32 = 1;
 /// Index of the first endpoint's interface in the router; the others follow.
 const FIRST_INDEX: u32 = 10;
-/// UDP port of the agent's own probes on every endpoint.
-pub const PROBE_PORT: u16 = 7009;
+/// Settings of the router. No check of reverse paths (asymmetric faults are the purpose) and no
+/// limit on refusals, which would make the seventh in a row a silent drop.
+const ROUTER_SETTINGS: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/icmp_ratemask", "0"),
+];
+/// Settings of an endpoint, before it has an interface.
+const ENDPOINT_SETTINGS: &[(&str, &str)] = &[
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+];
+/// IPv6 has no route here; without it interfaces do not look for neighbours and routers. A kernel
+/// without IPv6 has no such file. `lo` is not concerned.
+const NO_IPV6: &str = "ipv6/conf/default/disable_ipv6";
 
 /// Why the topology does not stand.
 #[derive(Debug, Error)]
@@ -70,7 +85,7 @@ pub struct Wire {
     pub address: Ipv4Addr,
     /// Index of its interface in the router.
     pub index: u32,
-    /// A UDP socket inside its namespace, on [`PROBE_PORT`].
+    /// A UDP socket inside its namespace, see [`probes`].
     pub probe: UdpSocket,
     namespace: OwnedFd,
 }
@@ -95,8 +110,7 @@ impl Topology {
             route.set_up(LOOPBACK)?;
             route.add_address(LOOPBACK, GATEWAY)
         })?;
-        fs::write("/proc/sys/net/ipv4/ip_forward", "1")
-            .map_err(system("switching forwarding on in the router"))?;
+        configure(ROUTER_SETTINGS)?;
         let mut wires = Vec::with_capacity(endpoints.len());
         for (endpoint, index) in endpoints.iter().zip(FIRST_INDEX..) {
             wires.push(build_wire(&mut route, &router, endpoint, index)?);
@@ -143,6 +157,21 @@ fn new_namespace() -> Result<OwnedFd, TopologyError> {
         .map_err(system("opening a network namespace"))
 }
 
+/// Writes kernel settings of the calling thread's network namespace.
+fn configure(settings: &[(&str, &str)]) -> Result<(), TopologyError> {
+    let write = |(name, value): (&str, &str)| {
+        let path = PathBuf::from("/proc/sys/net").join(name);
+        fs::write(&path, value).map_err(system(&format!("writing {value} to {}", path.display())))
+    };
+    settings.iter().copied().try_for_each(write)?;
+    match fs::write(PathBuf::from("/proc/sys/net").join(NO_IPV6), "1") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(system("switching IPv6 off on new interfaces")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open_route(endpoint: &str) -> Result<Route, TopologyError> {
     let wire = |source| TopologyError::Wire {
         endpoint: endpoint.to_owned(),
@@ -175,6 +204,7 @@ fn build_wire(
     index: u32,
 ) -> Result<Wire, TopologyError> {
     let namespace = new_namespace()?;
+    configure(ENDPOINT_SETTINGS)?;
     let mut endpoint_route = open_route(&endpoint.name)?;
     setns(router, CloneFlags::CLONE_NEWNET).map_err(system("returning to the router"))?;
     let name = format!("v{index}");
@@ -203,9 +233,9 @@ fn build_wire(
         route.add_host_route(GATEWAY, interface)?;
         route.add_default_route(GATEWAY, interface)
     })?;
-    let probe = within(router, &namespace, || probe_socket(endpoint.address))?.map_err(system(
-        &format!("opening a probe socket on {}", endpoint.address),
-    ))?;
+    let probe = within(router, &namespace, || probes::socket(endpoint.address))?.map_err(
+        system(&format!("opening a probe socket on {}", endpoint.address)),
+    )?;
     Ok(Wire {
         name: endpoint.name.clone(),
         address: endpoint.address,
@@ -213,10 +243,4 @@ fn build_wire(
         probe,
         namespace,
     })
-}
-
-fn probe_socket(address: Ipv4Addr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddr::from((address, PROBE_PORT)))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

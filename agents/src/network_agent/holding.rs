@@ -1,0 +1,258 @@
+//! Which packets are held, until when, and what becomes of them when faults change: pure, `now` is
+//! an argument.
+//!
+//! A packet keeps what each fault added to its way. When a fault is healed, its part is taken off;
+//! when nothing is left, packets go on in the order in which they came. So healing loses no packet
+//! and does not undo other faults. What is held on a link that is cut is lost with the link.
+
+use std::collections::BTreeMap;
+
+use shakedown_contracts::fault::{FaultId, LinkEffect};
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
+
+use super::fate::{Fate, Part};
+use crate::netlink::nftables::Pair;
+use crate::netlink::queue::Packet;
+
+/// What shall hold for a link that has delays or losses, cut or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ruling {
+    /// Names the link's random streams.
+    pub link: String,
+    /// Nothing passes, whatever the effects are.
+    pub cut: bool,
+    /// Its effects; cuts among them are ignored.
+    pub effects: BTreeMap<FaultId, LinkEffect>,
+}
+
+/// What to tell the kernel about a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Its number in the queue.
+    pub packet: u32,
+    /// It goes on, or it is dropped.
+    pub pass: bool,
+}
+
+/// The held packets and the fates of links.
+#[derive(Debug)]
+pub struct Holding {
+    seed: u64,
+    links: BTreeMap<Pair, (bool, Fate)>,
+    /// By deadline, then by arrival. Bounded by the length of the kernel's queue.
+    held: BTreeMap<(Moment, u64), Held>,
+    arrivals: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    packet: Packet,
+    since: Moment,
+    parts: Vec<Part>,
+}
+
+impl Held {
+    fn due(&self) -> Moment {
+        let added = self.parts.iter().map(|part| part.added);
+        self.since
+            .after(added.fold(Duration::ZERO, Duration::saturating_add))
+    }
+}
+
+impl Holding {
+    /// Nothing is held and no link is slow.
+    pub fn new(seed: u64) -> Self {
+        Holding {
+            seed,
+            links: BTreeMap::new(),
+            held: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+
+    /// Makes these the slow links; what must be decided at once about held packets.
+    pub fn rule(&mut self, rulings: &BTreeMap<Pair, Ruling>) -> Vec<Decision> {
+        self.links.retain(|pair, _| rulings.contains_key(pair));
+        for (pair, ruling) in rulings {
+            let (cut, fate) = self.links.entry(*pair).or_default();
+            *cut = ruling.cut;
+            fate.set(self.seed, &ruling.link, &ruling.effects);
+        }
+        let mut by_arrival: Vec<(u64, Held)> = std::mem::take(&mut self.held)
+            .into_iter()
+            .map(|((_, arrival), held)| (arrival, held))
+            .collect();
+        by_arrival.sort_unstable_by_key(|(arrival, _)| *arrival);
+        let mut decisions = Vec::new();
+        for (arrival, mut held) in by_arrival {
+            match self.links.get(&held.packet.pair) {
+                Some((true, _)) => decisions.push(held.packet.decision(false)),
+                Some((false, fate)) => {
+                    held.parts.retain(|part| fate.has(part));
+                    self.held.insert((held.due(), arrival), held);
+                }
+                None => decisions.push(held.packet.decision(true)),
+            }
+        }
+        decisions
+    }
+
+    /// A packet has come; a decision when it is not held.
+    pub fn arrive(&mut self, now: Moment, packet: Packet) -> Option<Decision> {
+        let Some((cut, fate)) = self.links.get_mut(&packet.pair) else {
+            return Some(packet.decision(true));
+        };
+        let Some(parts) = fate.next_packet().filter(|_| !*cut) else {
+            return Some(packet.decision(false));
+        };
+        let since = now;
+        let held = Held {
+            packet,
+            since,
+            parts,
+        };
+        if held.due() <= now {
+            return Some(packet.decision(true));
+        }
+        self.arrivals += 1;
+        self.held.insert((held.due(), self.arrivals), held);
+        None
+    }
+
+    /// The earliest deadline.
+    pub fn next_due(&self) -> Option<Moment> {
+        self.held.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The next packet that is due, if any.
+    pub fn release(&mut self, now: Moment) -> Option<Decision> {
+        let first = self.held.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove().packet.decision(true))
+    }
+}
+
+impl Packet {
+    fn decision(self, pass: bool) -> Decision {
+        Decision {
+            packet: self.id,
+            pass,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shakedown_contracts::fault::{Delay, Distribution};
+    use shakedown_contracts::units::Ratio;
+
+    use super::*;
+
+    const PAIR: Pair = Pair {
+        incoming: 10,
+        outgoing: 11,
+    };
+
+    fn ruling(cut: bool, delays_ms: &[(&str, u64)]) -> BTreeMap<Pair, Ruling> {
+        let effect = |latency: &u64| {
+            LinkEffect::Delay(Delay {
+                latency: Duration::from_millis(*latency),
+                jitter: Duration::ZERO,
+                correlation: Ratio::default(),
+                distribution: Distribution::Uniform,
+            })
+        };
+        let id = |name: &&str| FaultId {
+            fault: (*name).to_owned(),
+            occurrence: 0,
+        };
+        let effects = delays_ms.iter().map(|(name, ms)| (id(name), effect(ms)));
+        let ruling = Ruling {
+            link: "n1>n2".to_owned(),
+            cut,
+            effects: effects.collect(),
+        };
+        BTreeMap::from([(PAIR, ruling)])
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment(ms * 1_000_000)
+    }
+
+    fn packet(id: u32) -> Packet {
+        Packet { id, pair: PAIR }
+    }
+
+    fn pass(packet: u32) -> Decision {
+        Decision { packet, pass: true }
+    }
+
+    fn released(holding: &mut Holding, now: Moment) -> Vec<Decision> {
+        std::iter::from_fn(|| holding.release(now)).collect()
+    }
+
+    #[test]
+    fn packets_go_on_when_they_are_due_and_in_order() {
+        let mut holding = Holding::new(1);
+        assert_eq!(holding.rule(&ruling(false, &[("slow", 20)])), []);
+        assert_eq!(holding.arrive(at(0), packet(1)), None);
+        assert_eq!(holding.arrive(at(0), packet(2)), None);
+        assert_eq!(holding.arrive(at(5), packet(3)), None);
+        assert_eq!(holding.next_due(), Some(at(20)));
+        assert_eq!(released(&mut holding, at(19)), []);
+        assert_eq!(released(&mut holding, at(20)), [pass(1), pass(2)]);
+        assert_eq!(released(&mut holding, at(25)), [pass(3)]);
+        assert_eq!(holding.next_due(), None);
+    }
+
+    #[test]
+    fn healing_lets_all_held_packets_go_in_the_order_they_came() {
+        let mut holding = Holding::new(1);
+        let mut jittered = ruling(false, &[("slow", 100)]);
+        for ruling in jittered.values_mut() {
+            for effect in ruling.effects.values_mut() {
+                if let LinkEffect::Delay(delay) = effect {
+                    delay.jitter = Duration::from_millis(90);
+                }
+            }
+        }
+        holding.rule(&jittered);
+        for id in 0..20 {
+            assert_eq!(holding.arrive(at(0), packet(id)), None);
+        }
+        let by_deadline: Vec<u32> = holding.held.values().map(|held| held.packet.id).collect();
+        assert!(
+            !by_deadline.is_sorted(),
+            "jitter has put nobody before another"
+        );
+        let in_order: Vec<Decision> = (0..20).map(pass).collect();
+        assert_eq!(holding.rule(&BTreeMap::new()), in_order);
+        assert_eq!(holding.arrive(at(2), packet(3)), Some(pass(3)));
+    }
+
+    #[test]
+    fn healing_one_of_two_delays_leaves_the_other_on_held_packets_too() {
+        let mut holding = Holding::new(1);
+        holding.rule(&ruling(false, &[("long", 1_000), ("short", 30)]));
+        holding.arrive(at(0), packet(1));
+        assert_eq!(holding.next_due(), Some(at(1_030)));
+        assert_eq!(holding.rule(&ruling(false, &[("short", 30)])), []);
+        assert_eq!(holding.next_due(), Some(at(30)));
+    }
+
+    #[test]
+    fn a_cut_loses_what_is_held_and_what_comes_and_its_heal_leaves_the_delay() {
+        let mut holding = Holding::new(1);
+        holding.rule(&ruling(false, &[("slow", 20)]));
+        holding.arrive(at(0), packet(1));
+        let lost = |packet| Decision {
+            packet,
+            pass: false,
+        };
+        assert_eq!(holding.rule(&ruling(true, &[("slow", 20)])), [lost(1)]);
+        assert_eq!(holding.arrive(at(1), packet(2)), Some(lost(2)));
+        assert_eq!(holding.rule(&ruling(false, &[("slow", 20)])), []);
+        assert_eq!(holding.arrive(at(2), packet(3)), None);
+        assert_eq!(holding.next_due(), Some(at(22)));
+    }
+}
