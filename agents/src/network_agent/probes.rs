@@ -25,8 +25,11 @@ pub const PROBE_PORT: u16 = 7009;
 /// First bytes of every probe.
 const MAGIC: [u8; 4] = *b"SDP1";
 const PROBE_BYTES: usize = 12;
-/// Probes sent before arrivals are taken; a socket's buffer holds more than these.
+/// Probes sent before arrivals are taken.
 const BURST: u32 = 64;
+/// Probes under way to one endpoint. A delayed link lets go of all at once, before anyone may read:
+/// a socket's usual buffer of 208 KiB holds 256 datagrams, however small.
+const WINDOW: u32 = 200;
 
 /// What became of the probes on one link.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,7 +80,8 @@ pub struct Volley<'a> {
 }
 
 impl Prober {
-    /// Sends `rounds` probes on each link, then waits until all have arrived or `patience` is over.
+    /// Sends `rounds` probes on each link, then waits until all have arrived or the last was sent
+    /// `patience` ago.
     ///
     /// # Errors
     /// When a socket breaks; a link's fault never is an error.
@@ -88,8 +92,15 @@ impl Prober {
         rounds: u32,
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
-        let mut volley = self.send(wires, links, rounds)?;
-        volley.collect(wires, patience)?;
+        let mut volley = Volley::new(links);
+        let at_once = rounds_at_once(links);
+        let mut left = rounds;
+        while left > 0 {
+            let some = left.min(at_once);
+            self.send_more(wires, &mut volley, some)?;
+            volley.collect(wires, patience)?;
+            left -= some;
+        }
         Ok(volley.by_link())
     }
 
@@ -103,15 +114,22 @@ impl Prober {
         links: &'a [Link],
         rounds: u32,
     ) -> io::Result<Volley<'a>> {
-        let ends = links
+        let mut volley = Volley::new(links);
+        self.send_more(wires, &mut volley, rounds)?;
+        Ok(volley)
+    }
+
+    fn send_more(
+        &mut self,
+        wires: &[Wire],
+        volley: &mut Volley<'_>,
+        rounds: u32,
+    ) -> io::Result<()> {
+        let ends = volley
+            .links
             .iter()
             .map(|link| Ok((wire(wires, &link.from)?, wire(wires, &link.to)?)));
         let ends: Vec<(&Wire, &Wire)> = ends.collect::<io::Result<_>>()?;
-        let mut volley = Volley {
-            links,
-            open: BTreeMap::new(),
-            arrivals: vec![Arrivals::default(); links.len()],
-        };
         let mut since_taken = 0;
         for _ in 0..rounds {
             for (position, (from, to)) in ends.iter().enumerate() {
@@ -126,12 +144,29 @@ impl Prober {
                 }
             }
         }
-        volley.take(wires)?;
-        Ok(volley)
+        volley.take(wires)
     }
 }
 
-impl Volley<'_> {
+/// So many rounds that no endpoint's buffer overflows when all of their probes arrive together.
+fn rounds_at_once(links: &[Link]) -> u32 {
+    let mut links_to: BTreeMap<&str, u32> = BTreeMap::new();
+    for link in links {
+        *links_to.entry(&link.to).or_default() += 1;
+    }
+    let most = links_to.into_values().max().unwrap_or(1);
+    (WINDOW / most).max(1)
+}
+
+impl<'a> Volley<'a> {
+    fn new(links: &'a [Link]) -> Self {
+        Volley {
+            links,
+            open: BTreeMap::new(),
+            arrivals: vec![Arrivals::default(); links.len()],
+        }
+    }
+
     /// Waits until all have arrived or `patience` is over.
     ///
     /// # Errors
@@ -222,5 +257,23 @@ fn wait_readable(wires: &[Wire], left: Duration) -> io::Result<()> {
     match ppoll(&mut fds, Some(TimeSpec::from_duration(left.into())), None) {
         Ok(_) | Err(nix::Error::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_endpoint_is_sent_more_at_once_than_its_buffer_holds() {
+        let link = |from: &str, to: &str| Link {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        assert_eq!(rounds_at_once(&[link("n1", "n2")]), WINDOW);
+        let to_n2 = [link("n1", "n2"), link("n3", "n2"), link("n1", "n3")];
+        assert_eq!(rounds_at_once(&to_n2), WINDOW / 2);
+        let crowd: Vec<Link> = (0..300).map(|n| link(&format!("n{n}"), "m")).collect();
+        assert_eq!(rounds_at_once(&crowd), 1);
     }
 }

@@ -208,6 +208,13 @@ fn unfinished(index: u32, events: &[EventRecord], torn: bool) -> Option<String> 
             "trial {index} is void and was not repeated: {reason}"
         ));
     }
+    let broken = events.iter().find_map(|record| match &record.event {
+        Event::TrialBroken { reason } => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = broken {
+        return Some(format!("trial {index} broke off: {reason}"));
+    }
     let ended = events
         .iter()
         .any(|record| matches!(record.event, Event::TrialEnded {}));

@@ -58,6 +58,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The trial broke off or was stopped: what was recorded until then stays, and is not judged.
+    #[serde(rename = "trial.broken")]
+    TrialBroken {
+        /// Why.
+        reason: String,
+    },
     /// The scheduling canary's report.
     #[serde(rename = "canary")]
     Canary {
@@ -189,6 +195,7 @@ impl Event {
             Event::PhaseStarted { .. } => "phase.started",
             Event::TrialEnded {} => "trial.ended",
             Event::TrialVoid { .. } => "trial.void",
+            Event::TrialBroken { .. } => "trial.broken",
             Event::Canary { .. } => "canary",
             Event::FaultRequested { .. } => "fault.requested",
             Event::FaultEffective { .. } => "fault.effective",

@@ -78,6 +78,14 @@ impl FaultKind {
             FaultKind::Loss { .. } => "loss",
         }
     }
+
+    /// Whether it meets packets on their way rather than processes.
+    pub fn acts_on_links(&self) -> bool {
+        match self {
+            FaultKind::Kill { .. } | FaultKind::Pause {} | FaultKind::Restart {} => false,
+            FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => true,
+        }
+    }
 }
 
 /// What a kill takes along.

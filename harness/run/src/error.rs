@@ -9,25 +9,23 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// A file of the run could not be written.
-    #[error("cannot write {}: {}; {}, what was recorded stays readable", path.display(), reason(source), hint(source))]
+    #[error("cannot write {}: {}; {}, what was recorded stays readable", path.display(), reason(cause), hint(cause))]
     Write {
         /// Which.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
+        /// Why; told in the message, so not offered as its source again.
+        cause: io::Error,
     },
     /// The kernel refuses the namespaces that keep a run apart from the machine.
     #[error("{0}")]
     Isolation(String),
     /// Something the harness needs of the system failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     System {
         /// What was tried.
         action: String,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
+        /// Why it failed; told in the message too.
+        cause: io::Error,
     },
     /// A trial could not be set up; the next one would not fare better.
     #[error("cannot set up trial {trial} of {experiment}: {reason}")]
@@ -45,15 +43,15 @@ impl RunError {
     /// For `map_err` after writing `path`.
     pub fn write(path: &Path) -> impl FnOnce(io::Error) -> RunError {
         let path = path.to_owned();
-        move |source| RunError::Write { path, source }
+        move |cause| RunError::Write { path, cause }
     }
 
     /// For `map_err` after a system call that was to `action`.
     pub fn system<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> RunError {
         let action = action.into();
-        move |source| RunError::System {
+        move |cause| RunError::System {
             action,
-            source: source.into(),
+            cause: cause.into(),
         }
     }
 }

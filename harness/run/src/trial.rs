@@ -157,12 +157,13 @@ impl Running<'_> {
         if let Err(abort) = &played {
             let reason = match abort {
                 Abort::Interrupted => "the run was stopped".to_owned(),
-                Abort::Broken(reason) => format!("the trial broke off: {reason}"),
-                Abort::Fatal(error) => format!("the run broke off: {error}"),
+                Abort::Broken(reason) => reason.clone(),
+                Abort::Fatal(error) => error.to_string(),
             };
             let open = self.player.abandon(&reason);
             // When nothing can be recorded any more, that is the error which is returned below.
             let _ = self.perform(open).await;
+            let _ = self.record_own(Event::TrialBroken { reason }).await;
         }
         self.take_down().await;
         let canary = self.canary.take().map(Canary::finish);

@@ -4,7 +4,9 @@
 //! A fixed timeout counts from the last evidence of life, which is at most one heartbeat interval
 //! older than the death. So the suspicion falls into [timeout − interval, timeout] after t0; what
 //! is measured must agree, give or take the trial's measured lateness. This judges the harness as
-//! much as the detector. Only what is outside for every moment of t0's bracket is counted.
+//! much as the detector. Only what is outside for every moment of t0's bracket is counted. A kill
+//! near a fault of the links is not judged: heartbeats that come late, or not at all, move the
+//! last evidence of life.
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::FaultKind;
@@ -59,8 +61,18 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     };
     kills
         .into_iter()
+        .filter(|kill| links_were_whole(trial, kill, timeout))
         .flat_map(|injected| judge(trial, injected, bounds, samples))
         .collect()
+}
+
+/// Whether no link fault was in effect from the last heartbeats that could count until the suspicion.
+fn links_were_whole(trial: &Trial<'_>, kill: &Injected<'_>, timeout: Duration) -> bool {
+    let t0 = kill.effective;
+    let mut near = trial
+        .timeline
+        .active(t0.before.before(timeout), t0.after.after(timeout));
+    !near.any(|injected| injected.fault.kind.acts_on_links())
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +156,28 @@ mod tests {
         assert_eq!(outside(&[("n2", 347), ("n3", 400)]), (1, 1.0));
         assert_eq!(outside(&[("n2", 360), ("n3", 403)]), (1, 1.0));
         assert_eq!(outside(&[("n2", 100), ("n3", 900)]), (1, 2.0));
+    }
+
+    #[test]
+    fn a_kill_near_a_link_fault_is_not_judged() {
+        let with_delay = |from, to| {
+            let mut made = MadeTrial::new();
+            made.kill("n1", 3_000, 5_000);
+            made.delay("n1", from, to);
+            made.suspicion("n2", "n1", 3_100);
+            let mut samples = Samples::default();
+            measure(&made.trial(), &mut samples).len()
+        };
+        assert_eq!(
+            with_delay(2_000, 2_700),
+            0,
+            "heartbeats before the kill were late"
+        );
+        assert_eq!(
+            with_delay(2_000, 2_500),
+            1,
+            "every late heartbeat is too old to count"
+        );
     }
 
     #[test]

@@ -121,7 +121,9 @@ pub(crate) fn gates(experiments: &[&ExperimentVerdict]) -> Vec<Row> {
         .iter()
         .find(|gate| gate_label(gate) == label)
     {
-        Some(gate) if gate.value.is_empty() => gate.verdict.to_string(),
+        Some(gate) if gate.value.is_empty() || gate.value == gate.verdict.to_string() => {
+            gate.verdict.to_string()
+        }
         Some(gate) => format!("{}: {}", gate.verdict, gate.value),
         None => "–".to_owned(),
     };

@@ -91,7 +91,7 @@ impl Recorder {
         self.join()?;
         Err(RunError::System {
             action: "record more".to_owned(),
-            source: io::Error::other("the recorder has stopped after an earlier error"),
+            cause: io::Error::other("the recorder has stopped after an earlier error"),
         })
     }
 

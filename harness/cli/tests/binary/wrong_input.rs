@@ -1,10 +1,8 @@
 //! Wrong input gets a clear error with a hint and exit code 254, before anything is started.
 
-mod support;
-
 use std::process::Output;
 
-use support::{PRIMARY_KILLED, Scratch};
+use crate::support::{PRIMARY_KILLED, Scratch};
 
 fn refused(scratch: &Scratch, arguments: &[&str]) -> String {
     let output: Output = scratch.run(arguments);

@@ -3,8 +3,6 @@
 //! Needs namespaces: as root, or as a user where the kernel allows user namespaces.
 //! `SHAKEDOWN_NO_NAMESPACES=1` leaves these tests out, and each says so.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -15,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use support::{PRIMARY_KILLED, Scratch, end_within, wait_for};
+use crate::support::{PRIMARY_KILLED, Scratch, end_within, wait_for};
 
 /// A run of [`PRIMARY_KILLED`] takes 4 s; a busy machine gets much more before a test gives up.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -253,9 +251,9 @@ fn a_full_disk_is_told_clearly_and_what_was_recorded_stays_readable() {
     let scratch = Scratch::new("full-disk");
     scratch.experiment("killed.toml", PRIMARY_KILLED);
     let binary = env!("CARGO_BIN_EXE_shakedown");
-    // A file system of 200 KiB in a mount namespace that ends with the command.
+    // A file system of 64 KiB in a mount namespace that ends with the command.
     let script = format!(
-        "mkdir small && mount -t tmpfs -o size=200k tmpfs small && {binary} run killed.toml --out small/out; code=$?; \
+        "mkdir small && mount -t tmpfs -o size=64k tmpfs small && {binary} run killed.toml --out small/out; code=$?; \
          {binary} analyze small/out; test $? -ne 0 || exit 99; test -s small/out/killed/1/events.jsonl || exit 98; exit $code"
     );
     let mut command = std::process::Command::new("unshare");

@@ -1,12 +1,10 @@
 //! SIGKILL of the harness at random moments leaves no process, namespace, mount or device.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use shakedown_contracts::random::Random;
 
-use support::{PRIMARY_KILLED, Scratch, machine_state};
+use crate::support::{PRIMARY_KILLED, Scratch, machine_state};
 
 /// Moments tried; drawn over a whole run, so that building, faults and tearing down are all met.
 const MOMENTS: u32 = 20;
