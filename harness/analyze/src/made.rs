@@ -216,21 +216,25 @@ impl MadeTrial {
         self.fault(FaultKind::Delay { delay, links }, &[node], from, to);
     }
 
-    /// A fault named `f`, planned, verified in effect and healed, each within no time.
+    /// A fault named `f` (the next ones `f2`, `f3`), planned, verified in effect and healed, each within no time.
     pub fn fault(&mut self, kind: FaultKind, nodes: &[&str], from: u64, to: u64) {
         let nodes: Vec<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
+        let fault = match self.plan.faults.len() {
+            0 => "f".to_owned(),
+            others => format!("f{}", others + 1),
+        };
         let id = FaultId {
-            fault: "f".into(),
+            fault: fault.clone(),
             occurrence: 0,
         };
         let name = kind.name().to_owned();
         self.plan.faults.push(Fault {
-            name: "f".into(),
+            name: fault.clone(),
             kind,
             nodes: Selector::Names(nodes.clone()),
         });
         self.plan.trials[0].schedule.push(Injection {
-            fault: "f".into(),
+            fault,
             occurrence: 0,
             start: Start::At(Duration::from_millis(from - 2_000)),
             duration: Some(Duration::from_millis(to - from)),
