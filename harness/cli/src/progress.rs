@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use shakedown_contracts::event::Phase;
 use shakedown_run::progress::Silent;
-use shakedown_run::{Progress, ProgressEvent};
+use shakedown_run::{Progress, ProgressEvent, TrialEnd};
 
 /// How often the bar's clock moves while nothing happens.
 const TICK: Duration = Duration::from_millis(200);
@@ -82,10 +82,13 @@ impl Progress for Bar {
                 self.bar
                     .println(format!("{}: {fault} not verified: {reason}", self.trial));
             }
-            ProgressEvent::TrialEnded { void: None } => self.bar.inc(1),
-            ProgressEvent::TrialEnded { void: Some(reason) } => {
-                self.bar
-                    .println(format!("{}: void, repeated: {reason}", self.trial));
+            ProgressEvent::TrialEnded { end } => {
+                if let Some(trouble) = trouble(&end) {
+                    self.bar.println(format!("{}: {trouble}", self.trial));
+                }
+                if !matches!(end, TrialEnd::Void(_)) {
+                    self.bar.inc(1);
+                }
             }
             ProgressEvent::Warning { message } => self.bar.println(message),
         }
@@ -95,6 +98,16 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// What is to be said of a trial that did not go through as planned.
+fn trouble(end: &TrialEnd) -> Option<String> {
+    match end {
+        TrialEnd::Complete => None,
+        TrialEnd::Void(reason) => Some(format!("void, to be repeated: {reason}")),
+        TrialEnd::Aborted(reason) => Some(format!("broke off: {reason}")),
+        TrialEnd::Interrupted => Some("stopped".to_owned()),
     }
 }
 
@@ -118,7 +131,8 @@ impl Progress for Lines {
             ProgressEvent::RunStarted { trials, estimate } => {
                 self.trials = trials;
                 let seconds = estimate.as_secs_f64();
-                anstream::eprintln!("{trials} trials, about {seconds:.0} s");
+                let plural = if trials == 1 { "" } else { "s" };
+                anstream::eprintln!("{trials} trial{plural}, about {seconds:.0} s");
             }
             ProgressEvent::TrialStarted {
                 experiment,
@@ -135,13 +149,12 @@ impl Progress for Lines {
             ProgressEvent::FaultUnverified { fault, reason } => {
                 self.say(&format!("{fault} not verified: {reason}"));
             }
-            ProgressEvent::TrialEnded { void } => match void {
-                Some(reason) => self.say(&format!("void, repeated: {reason}")),
-                None => {
-                    self.say("done");
+            ProgressEvent::TrialEnded { end } => {
+                self.say(trouble(&end).as_deref().unwrap_or("done"));
+                if !matches!(end, TrialEnd::Void(_)) {
                     self.done += 1;
                 }
-            },
+            }
             ProgressEvent::Warning { message } => anstream::eprintln!("warning: {message}"),
         }
     }

@@ -56,9 +56,12 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 
+/// Of the platform that Shakedown runs on: other platforms' crates are not even downloaded.
 fn metadata() -> Metadata {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let options = ["--offline", "--locked", "--filter-platform", &platform];
     MetadataCommand::new()
-        .other_options(["--offline".to_owned(), "--locked".to_owned()])
+        .other_options(options.map(str::to_owned))
         .exec()
         .expect("cargo metadata of this workspace")
 }

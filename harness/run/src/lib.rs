@@ -26,3 +26,4 @@ pub use interrupt::Interrupt;
 pub use isolation::{Isolation, enter_namespaces};
 pub use orchestrator::{AbortedTrial, RunOptions, RunOutcome, run};
 pub use progress::{Progress, ProgressEvent};
+pub use trial::TrialEnd;

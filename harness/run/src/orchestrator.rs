@@ -131,11 +131,8 @@ impl<P: Progress> Run<P> {
         let experiment = self.directory.experiment(&plan.name);
         for repetition in 1..=REPETITIONS_MAX + 1 {
             let end = self.attempt(plan, number, &experiment).await?;
-            let void = match &end {
-                TrialEnd::Void(reason) => Some(reason.clone()),
-                _ => None,
-            };
-            self.progress.event(ProgressEvent::TrialEnded { void });
+            self.progress
+                .event(ProgressEvent::TrialEnded { end: end.clone() });
             match end {
                 TrialEnd::Complete => self.outcome.complete += 1,
                 TrialEnd::Interrupted => self.outcome.interrupted = true,
@@ -181,8 +178,6 @@ impl<P: Progress> Run<P> {
     }
 
     fn aborted(&mut self, plan: &Plan, trial: u32, reason: String) {
-        let message = format!("trial {trial} of {} broke off: {reason}", plan.name);
-        self.progress.event(ProgressEvent::Warning { message });
         let experiment = plan.name.clone();
         self.outcome.aborted.push(AbortedTrial {
             experiment,

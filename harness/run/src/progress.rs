@@ -4,6 +4,8 @@ use shakedown_contracts::event::Phase;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::units::Duration;
 
+use crate::trial::TrialEnd;
+
 /// Takes the events of a run as they happen.
 pub trait Progress {
     /// Must not block: the run waits for it.
@@ -71,8 +73,8 @@ pub enum ProgressEvent {
     },
     /// The current trial is over.
     TrialEnded {
-        /// Why it cannot be judged and, attempts permitting, will be repeated.
-        void: Option<String>,
+        /// How; a void trial will be repeated, attempts permitting.
+        end: TrialEnd,
     },
     /// Something the user should know of.
     Warning {

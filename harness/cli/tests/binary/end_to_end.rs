@@ -219,7 +219,12 @@ fn an_agent_that_dies_never_lets_the_run_pass() {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the agent lives");
     let output = end_within(child, RUN_LIMIT);
     assert!([2, 255].contains(&code(&output)), "{}", text(&output));
-    assert!(text(&output).contains("network agent"), "{}", text(&output));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains("broke off: network-agent died"),
+        "{}",
+        text(&output)
+    );
     scratch.assert_nothing_lives_after(Duration::from_secs(2));
 }
 
