@@ -15,9 +15,12 @@ mod ends;
 mod faults;
 mod node;
 
+#[path = "../runner/mod.rs"]
+mod runner;
+
 use std::process::ExitCode;
 
-type Test = (&'static str, fn());
+use runner::Test;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,32 +30,5 @@ fn main() -> ExitCode {
         Some("node") => return node::main(&arguments[1], &arguments[2..]),
         _ => {}
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        return ExitCode::SUCCESS;
-    }
-    if std::env::var("SHAKEDOWN_NO_NAMESPACES").is_ok_and(|value| value == "1") {
-        println!("skipped: SHAKEDOWN_NO_NAMESPACES=1 says that this machine gives no namespaces");
-        return ExitCode::SUCCESS;
-    }
-    if !nix::unistd::geteuid().is_root() {
-        println!("these tests make namespaces: run them as root or with `unshare -Urnm`, or set");
-        println!("SHAKEDOWN_NO_NAMESPACES=1 to do without them");
-        return ExitCode::FAILURE;
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let mut failed = 0;
-    for (name, test) in faults::TESTS.iter().chain(ends::TESTS) {
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
-            continue;
-        }
-        let passed = std::panic::catch_unwind(test).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += u32::from(!passed);
-    }
-    println!("{failed} failed");
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    runner::run(faults::TESTS.iter().chain(ends::TESTS))
 }

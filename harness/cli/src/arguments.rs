@@ -86,7 +86,7 @@ pub struct Run {
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub overrides: PlanOverrides,
-    /// Folder for the results; must be new or empty [default: results/<time>]
+    /// Folder for the results; must be new or empty [default: results/UTC-TIME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     #[command(flatten)]

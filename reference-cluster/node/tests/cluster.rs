@@ -1,18 +1,83 @@
 //! Groups of three real node processes on loopback: the client API, takeover, restart.
+//!
+//! This file is test runner and node in one: it starts itself again as a node.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this is test code, which clippy sees only in #[test]"
+)]
 
 mod local_cluster;
 
-use std::time::{Duration, Instant};
+use std::panic::catch_unwind;
+use std::process::ExitCode;
 
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
 use shakedown_contracts::strategy::{Fsync, RecoveryLog, Replication, Strategy};
 
-#[test]
-#[ignore = "the body of a node process, started by the other tests"]
-fn node_process() {
-    local_cluster::node_process();
+fn main() -> ExitCode {
+    if let Some(config) = local_cluster::config_of_node_process() {
+        return local_cluster::node_process(&config);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let asked_for = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let mut failed = 0;
+    for (name, test) in TESTS.iter().filter(|(name, _)| asked_for(name)) {
+        let passed = catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u32::from(!passed);
+    }
+    println!("{failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
+
+const TESTS: &[(&str, fn())] = &[
+    (
+        "every_request_of_the_api_is_answered_as_the_contract_says",
+        every_request_of_the_api_is_answered_as_the_contract_says,
+    ),
+    (
+        "a_backup_names_the_primary_instead_of_answering",
+        a_backup_names_the_primary_instead_of_answering,
+    ),
+    (
+        "what_is_not_understood_is_answered_with_an_api_error",
+        what_is_not_understood_is_answered_with_an_api_error,
+    ),
+    (
+        "after_the_primary_is_killed_another_serves_what_was_acknowledged",
+        after_the_primary_is_killed_another_serves_what_was_acknowledged,
+    ),
+    (
+        "a_whole_group_that_was_killed_recovers_from_its_logs",
+        a_whole_group_that_was_killed_recovers_from_its_logs,
+    ),
+    (
+        "holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced",
+        holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced,
+    ),
+    (
+        "a_node_starts_before_its_peers_and_ends_cleanly_when_asked",
+        a_node_starts_before_its_peers_and_ends_cleanly_when_asked,
+    ),
+    (
+        "a_second_node_on_the_same_ports_says_which_and_what_to_do",
+        a_second_node_on_the_same_ports_says_which_and_what_to_do,
+    ),
+    (
+        "a_failed_write_ends_the_process_with_a_message",
+        a_failed_write_ends_the_process_with_a_message,
+    ),
+];
 
 fn alone() -> Strategy {
     Strategy {
@@ -21,7 +86,6 @@ fn alone() -> Strategy {
     }
 }
 
-#[test]
 fn every_request_of_the_api_is_answered_as_the_contract_says() {
     let cluster = Cluster::start(3, Strategy::default());
     let (answer, primary) = cluster.ask_primary("PUT", "/v1/keys/a%20b", &value(1));
@@ -80,7 +144,6 @@ fn every_request_of_the_api_is_answered_as_the_contract_says() {
     assert_eq!((code, &status["role"]), (200, &json!("primary")));
 }
 
-#[test]
 fn a_backup_names_the_primary_instead_of_answering() {
     let cluster = Cluster::start(3, Strategy::default());
     let (_, primary) = cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
@@ -93,7 +156,6 @@ fn a_backup_names_the_primary_instead_of_answering() {
     });
 }
 
-#[test]
 fn what_is_not_understood_is_answered_with_an_api_error() {
     let cluster = Cluster::start(1, alone());
     cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
@@ -127,7 +189,6 @@ fn what_is_not_understood_is_answered_with_an_api_error() {
     );
 }
 
-#[test]
 fn after_the_primary_is_killed_another_serves_what_was_acknowledged() {
     let mut cluster = Cluster::start(3, Strategy::default());
     let (_, first) = cluster.ask_primary("PUT", "/v1/keys/k0", &value(0));
@@ -172,7 +233,6 @@ fn after_the_primary_is_killed_another_serves_what_was_acknowledged() {
     assert_eq!(status["role"], "backup");
 }
 
-#[test]
 fn a_whole_group_that_was_killed_recovers_from_its_logs() {
     let mut cluster = Cluster::start(3, Strategy::default());
     for key in 0..20 {
@@ -196,7 +256,6 @@ fn a_whole_group_that_was_killed_recovers_from_its_logs() {
     );
 }
 
-#[test]
 fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
     for (hold_unsynced, expected) in [(true, Value::Null), (false, json!(1))] {
         let recovery_log = RecoveryLog::Redo {
@@ -232,7 +291,6 @@ fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
     }
 }
 
-#[test]
 fn a_node_starts_before_its_peers_and_ends_cleanly_when_asked() {
     let mut cluster = Cluster::prepare(3, Strategy::default());
     cluster.start_node(2);
@@ -249,7 +307,6 @@ fn a_node_starts_before_its_peers_and_ends_cleanly_when_asked() {
     assert_eq!(status.code(), Some(0));
 }
 
-#[test]
 fn a_second_node_on_the_same_ports_says_which_and_what_to_do() {
     let mut cluster = Cluster::start(1, alone());
     cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
@@ -266,7 +323,6 @@ fn a_second_node_on_the_same_ports_says_which_and_what_to_do() {
     assert_eq!(cluster.terminate(0).code(), Some(0));
 }
 
-#[test]
 fn a_failed_write_ends_the_process_with_a_message() {
     let mut cluster = Cluster::prepare(1, alone());
     // Files of at most 64 KiB (the unit is 512 bytes), and an error instead of a signal beyond.
@@ -294,47 +350,4 @@ fn a_failed_write_ends_the_process_with_a_message() {
         "{output}"
     );
     assert!(output.contains("File too large"), "{output}");
-}
-
-/// `cargo test --release -p shakedown-node --test cluster -- --ignored --nocapture puts`
-#[test]
-#[ignore = "a measurement of five seconds; run it alone and in release mode"]
-fn puts_of_eight_connections_are_all_acknowledged() {
-    let cluster = Cluster::start(3, Strategy::default());
-    let (_, primary) = cluster.ask_primary("PUT", "/v1/keys/k", &value(0));
-    let port = cluster.client_ports[primary];
-    let length = Duration::from_secs(5);
-    let connection = |number: usize| {
-        let mut client = Client::connect(port).unwrap();
-        let (start, mut latencies) = (Instant::now(), Vec::new());
-        while start.elapsed() < length {
-            let asked = Instant::now();
-            let path = format!("/v1/keys/k{number}");
-            let (code, answer) = client
-                .ask("PUT", &path, &value(latencies.len() as u64))
-                .unwrap();
-            assert_eq!(code, 200, "{answer}");
-            latencies.push(asked.elapsed());
-        }
-        latencies
-    };
-    let mut latencies: Vec<Duration> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|number| scope.spawn(move || connection(number)))
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
-    });
-    latencies.sort();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    let events = (0..3).flat_map(|node| cluster.events(node));
-    let suspicions = events.filter(|event| event["event"] == "suspicion").count();
-    println!(
-        "{:.0} puts/s, p50 {:?}, p99 {:?}, {suspicions} suspicions",
-        latencies.len() as f64 / length.as_secs_f64(),
-        at(0.5),
-        at(0.99)
-    );
 }

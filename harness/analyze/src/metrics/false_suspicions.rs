@@ -1,7 +1,7 @@
 //! `false_suspicions.*`: trust→suspect transitions about a node that was live and reachable.
 //!
 //! Counted from the warm-up to the end of the settle phase. What is live and reachable is decided
-//! by [`Reachability`]: a slow link is no excuse, a paused observer or subject is (a class of its
+//! by `Reachability`: a slow link is no excuse, a paused observer or subject is (a class of its
 //! own). A repeated suspicion without trust between is one transition.
 //!
 //! Source: Chen, Toueg & Aguilera 2002 (mistake rate); the bound with none seen is in

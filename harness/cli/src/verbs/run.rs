@@ -137,7 +137,7 @@ fn refuse_to_start_on_residue(ledgers: &Path) -> Result<(), Failure> {
     }
 }
 
-/// `--out DIR`, which must be new or empty, or `results/<UTC time>` with `results/latest` beside it.
+/// `--out DIR`, which must be new or empty, or `results/UTC-TIME` with `results/latest` beside it.
 fn make_run_directory(out: Option<&Path>) -> Result<RunDirectory, Failure> {
     if let Some(out) = out {
         let holds_something = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());

@@ -1,6 +1,6 @@
 //! What clients do: one worker process a client group, offering its share of the load.
 //!
-//! A `generator` says which operation comes next, a `schedule` when it is due, an [`Adapter`] how
+//! A `generator` says which operation comes next, a `schedule` when it is due, an `Adapter` how
 //! it is put to a node. The worker ties them together and reports the history as it happens: it
 //! records and never judges. Invariant: `ok` and `fail` are claimed only where the answer proves
 //! them; whatever may have happened is `info`.

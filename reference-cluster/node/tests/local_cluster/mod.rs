@@ -1,8 +1,7 @@
 //! Real node processes on the loopback interface, and a client to speak with them.
 //!
-//! A node process is this test executable started again: its ignored test `node_process` (which
-//! every test file of this folder declares) is the node's body. Ports are chosen by binding port 0
-//! first.
+//! A node process is this executable started again with a configuration in its environment, which
+//! its `main` hands to [`node_process`]. Ports are chosen by binding port 0 first.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +12,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -29,21 +28,25 @@ const POLL: Duration = Duration::from_millis(10);
 /// Longest wait for one answer: what a client of a dead primary loses.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The body of a node process; ends the process.
-pub fn node_process() {
-    let Ok(config) = std::env::var(CONFIG_VARIABLE) else {
-        return; // All ignored tests were asked for: this one is no test.
-    };
+/// The configuration, where this process is to be a node.
+pub fn config_of_node_process() -> Option<PathBuf> {
+    std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)
+}
+
+/// The body of a node process.
+pub fn node_process(config: &Path) -> ExitCode {
     // The other end of stdin is the test: when it dies, however it dies, so does the node.
     std::thread::spawn(|| {
         let _nothing_is_ever_sent = io::stdin().read(&mut [0]);
         std::process::exit(2);
     });
-    if let Err(error) = shakedown_node::run(Path::new(&config), None) {
-        eprintln!("{error}");
-        std::process::exit(1);
+    match shakedown_node::run(config, None) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
-    std::process::exit(0);
 }
 
 /// A group of node processes; killed on drop.
@@ -106,7 +109,6 @@ impl Cluster {
         assert!(self.running[node].is_none());
         let output = fs::File::create(self.output_path(node)).unwrap();
         let child = command
-            .args(["--exact", "node_process", "--ignored", "--nocapture"])
             .env(CONFIG_VARIABLE, self.write_config(node))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
