@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use nix::unistd::AccessFlags;
 use shakedown_contracts::run_directory::{self, RunDirectory};
 use shakedown_contracts::verdict::{Outcome, RunVerdict, Skipped, VERDICT_FORMAT};
 
@@ -103,7 +104,9 @@ fn nothing_can_run(arguments: &Run, skipped: Vec<Skipped>) -> Result<Outcome, Fa
 /// Where ledgers lie for this user; the same for every verb.
 pub fn ledger_root() -> PathBuf {
     let uid = nix::unistd::getuid().as_raw();
-    let for_root = || (uid == 0).then(|| PathBuf::from("/run"));
+    // Root of a user namespace may not write where root of the machine may.
+    let writable = |path: &Path| nix::unistd::access(path, AccessFlags::W_OK).is_ok();
+    let for_root = || Some(PathBuf::from("/run")).filter(|run| uid == 0 && writable(run));
     let runtime = std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
         .or_else(for_root);
