@@ -3,7 +3,9 @@
 //! A stream of datagrams, one every 20 µs, runs from one endpoint to another while a real agent
 //! cuts and heals the link 200 times. Each datagram notes when it was sent; which of them arrived
 //! tells when the effect began. Measured from the moment *before* the order is written, so pipe,
-//! wake-up, ledger and the probe before the cut all count.
+//! wake-up, ledger and the probe before the cut all count. A real-time canary on each processor
+//! notes when the machine itself stood still (a virtual one whose processor is taken away); a change
+//! in whose first millisecond it did is void and counted, whatever was measured.
 //!
 //! `cargo bench -p shakedown-agents --bench partition`; it fails when the limit is not held.
 
@@ -21,7 +23,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent::{Agent, NAMES, link};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use shakedown_agents::clock;
+use shakedown_agents::network_agent::priority::take_priority;
 use shakedown_contracts::fault::{CutBehavior, LinkEffect};
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
@@ -33,6 +38,13 @@ const CYCLES: u32 = 200;
 const PACE: Duration = Duration::from_micros(20);
 /// What the project promises, at the 99th percentile.
 const LIMIT: Duration = Duration::from_millis(1);
+/// How often a canary wakes, and the lateness that is a stall: real-time, it waits for nobody.
+const CANARY_PERIOD: Duration = Duration::from_micros(200);
+const STALL: Duration = Duration::from_micros(500);
+/// Above every thread of the agent.
+const CANARY_PRIORITY: i32 = 50;
+/// With fewer changes left the machine is too busy for any figure.
+const VALID_MIN: usize = CYCLES as usize / 2;
 /// The stream goes on this long before and after each change, and up to as much again at random,
 /// so that changes fall on any phase of it.
 const AROUND: Duration = Duration::from_millis(2);
@@ -51,13 +63,48 @@ fn main() -> ExitCode {
     let mut agent = Agent::new();
     let (from, to) = (agent.socket(NAMES[0]), agent.socket(NAMES[1]));
     let ended = AtomicBool::new(false);
-    let (stream, changes) = std::thread::scope(|scope| {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (stream, changes, stalls) = std::thread::scope(|scope| {
+        let canaries: Vec<_> = (0..processors)
+            .map(|processor| {
+                scope.spawn({
+                    let ended = &ended;
+                    move || canary(processor, ended)
+                })
+            })
+            .collect();
         let stream = scope.spawn(|| stream(&from, &to, &ended));
         let changes = cut_and_heal(&mut agent);
         ended.store(true, Ordering::Release);
-        (stream.join().unwrap(), changes)
+        let stalls = canaries.into_iter().flat_map(|one| one.join().unwrap());
+        let stalls: Vec<Stall> = stalls.collect();
+        (stream.join().unwrap(), changes, stalls)
     });
-    report(&stream, &changes)
+    report(&stream, &changes.undisturbed(&stalls))
+}
+
+/// The machine stood still from when a canary was due until it woke.
+struct Stall {
+    due: Moment,
+    woke: Moment,
+}
+
+/// Stalls of one processor until `ended`.
+fn canary(processor: usize, ended: &AtomicBool) -> Vec<Stall> {
+    let mut own = CpuSet::new();
+    own.set(processor).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &own).unwrap();
+    take_priority(CANARY_PRIORITY);
+    let mut stalls = Vec::new();
+    while !ended.load(Ordering::Acquire) {
+        let due = clock::now().after(CANARY_PERIOD);
+        std::thread::sleep(CANARY_PERIOD.into());
+        let woke = clock::now();
+        if woke.since(due) > STALL {
+            stalls.push(Stall { due, woke });
+        }
+    }
+    stalls
 }
 
 /// A datagram of the stream.
@@ -107,6 +154,24 @@ struct Change {
 struct Changes {
     cuts: Vec<Change>,
     heals: Vec<Change>,
+}
+
+impl Changes {
+    /// Those in whose first millisecond no processor stalled. The window is the same for all: one as
+    /// long as the change took would excuse the slow ones.
+    fn undisturbed(self, stalls: &[Stall]) -> Changes {
+        let calm = |change: &Change| {
+            let window_end = change.ordered.after(LIMIT);
+            !stalls
+                .iter()
+                .any(|stall| stall.due < window_end && stall.woke > change.ordered)
+        };
+        let only_calm = |changes: Vec<Change>| changes.into_iter().filter(calm).collect();
+        Changes {
+            cuts: only_calm(self.cuts),
+            heals: only_calm(self.heals),
+        }
+    }
 }
 
 fn cut_and_heal(agent: &mut Agent) -> Changes {
@@ -172,6 +237,16 @@ fn report(stream: &[Sent], changes: &Changes) -> ExitCode {
         "{CYCLES} cuts and heals of one link under {} datagrams",
         stream.len()
     );
+    let valid = changes.cuts.len().min(changes.heals.len());
+    println!(
+        "void, since the machine stalled: {} cuts, {} heals",
+        CYCLES as usize - changes.cuts.len(),
+        CYCLES as usize - changes.heals.len()
+    );
+    if valid < VALID_MIN {
+        println!("only {valid} of {CYCLES} are left; run it again on a quieter machine");
+        return ExitCode::FAILURE;
+    }
     println!(
         "{:<44} {:>8} {:>8} {:>8}",
         "milliseconds", "p50", "p99", "max"

@@ -118,8 +118,8 @@ impl TrialDirectory {
 /// Folder below which every run of this user keeps its ledgers: one folder a run named
 /// `<harness pid>-<its start time>`, in it one file an agent.
 ///
-/// `$XDG_RUNTIME_DIR/shakedown` where `runtime_directory` is given (root without one passes
-/// `/run` if it may write there), else `<temporary>/shakedown-<uid>`. Callers read the environment.
+/// `$XDG_RUNTIME_DIR/shakedown` where `runtime_directory` is given, else
+/// `<temporary>/shakedown-<uid>`. Callers read the environment.
 pub fn ledger_root(runtime_directory: Option<&Path>, temporary: &Path, uid: u32) -> PathBuf {
     match runtime_directory {
         Some(directory) => directory.join("shakedown"),
