@@ -19,13 +19,11 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use crate::canary::{Canary, CanaryReport};
-use crate::clock;
 use crate::error::RunError;
 use crate::faults::parts::Order;
 use crate::faults::player::{Action, Player};
 use crate::faults::view::View;
 use crate::interrupt::Interrupt;
-use crate::pacing::Alarm;
 use crate::progress::{Progress, ProgressEvent};
 use crate::recorder::Recorder;
 use crate::stage::Process;
@@ -110,7 +108,6 @@ struct Running<'a> {
     player: Player,
     view: View,
     heard: Heard,
-    alarm: Alarm,
     canary: Option<Canary>,
 }
 
@@ -130,12 +127,11 @@ pub async fn run(
         interrupt: interrupt.clone(),
         interrupts_heeded: 1,
         ending: false,
-        cluster: Cluster::new(assignment.executable, &assignment.directory),
+        cluster: Cluster::new(assignment.executable, &assignment.directory)?,
         recorder: Recorder::start(&assignment.directory)?,
         player: Player::new(assignment.plan, assignment.trial),
         view: View::new(&assignment.plan.target.nodes),
         heard: Heard::default(),
-        alarm: Alarm::new()?,
         canary: None,
     };
     let played = running.play().await;
@@ -221,14 +217,13 @@ impl Running<'_> {
                 () = self.interrupt.reached(self.interrupts_heeded) => {
                     return Err(Abort::Interrupted);
                 }
-                rung = self.alarm.until(deadline) => { rung?; None }
-                arrival = self.cluster.next() => Some(arrival),
+                arrival = self.cluster.next_until(deadline) => arrival?,
             };
             if let Some(arrival) = arrival {
                 self.handle(arrival).await?;
                 continue;
             }
-            let now = clock::now();
+            let now = self.cluster.now();
             if due.is_some_and(|due| due <= now) {
                 let actions = self.player.tick(now, &self.view);
                 self.perform(actions).await?;
@@ -250,7 +245,7 @@ impl Running<'_> {
                     self.cluster.order_node(&node, &order).await?;
                 }
                 Action::Record(event) => {
-                    let now = clock::now();
+                    let now = self.cluster.now();
                     waiting.extend(self.player.observe(&event, now, &self.view));
                     self.record_own(event).await?;
                 }
@@ -261,7 +256,7 @@ impl Running<'_> {
 
     /// Records an event of the harness itself, now.
     async fn record_own(&mut self, event: Event) -> Result<(), RunError> {
-        let now = clock::now();
+        let now = self.cluster.now();
         self.record_own_at(event, now).await
     }
 
@@ -269,7 +264,7 @@ impl Running<'_> {
         if let Some(told) = progress_of(&event) {
             self.progress.event(told);
         }
-        let received = clock::now();
+        let received = self.cluster.now();
         let source = "harness".to_owned();
         self.recorder
             .event(EventRecord {

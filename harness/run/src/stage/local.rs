@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 
 use shakedown_contracts::control::{ClientOrder, NetworkOrder, NodeOrder};
 use shakedown_contracts::run_directory::TrialDirectory;
+use shakedown_contracts::time::Moment;
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, Launch, StageError};
 use super::{Arrival, Process, Report};
+use crate::clock;
+use crate::error::RunError;
+use crate::pacing::Alarm;
 
 /// Reports that may wait for the trial's loop; beyond it the processes' pipes fill, which is their
 /// signal to wait.
@@ -29,19 +33,29 @@ pub struct Cluster {
     processes: BTreeMap<Process, Connection>,
     sender: mpsc::Sender<Arrival>,
     arrivals: mpsc::Receiver<Arrival>,
+    alarm: Alarm,
 }
 
 impl Cluster {
     /// No process yet. `executable` is this program; logs go below `directory`.
-    pub fn new(executable: &Path, directory: &TrialDirectory) -> Self {
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new(executable: &Path, directory: &TrialDirectory) -> Result<Self, RunError> {
         let (sender, arrivals) = mpsc::channel(WAITING_MAX);
-        Cluster {
+        Ok(Cluster {
             executable: executable.to_owned(),
             directory: directory.clone(),
             processes: BTreeMap::new(),
             sender,
             arrivals,
-        }
+            alarm: Alarm::new()?,
+        })
+    }
+
+    /// CLOCK_MONOTONIC.
+    pub fn now(&self) -> Moment {
+        clock::now()
     }
 
     /// Starts the network agent.
@@ -131,12 +145,18 @@ impl Cluster {
         }
     }
 
-    /// The next report of any process.
-    pub async fn next(&mut self) -> Arrival {
-        self.arrivals
-            .recv()
-            .await
-            .expect("the cluster holds a sender of its own channel")
+    /// The next report of any process, or `None` at `deadline`.
+    ///
+    /// # Errors
+    /// When the kernel refuses the timer.
+    pub async fn next_until(&mut self, deadline: Moment) -> Result<Option<Arrival>, RunError> {
+        tokio::select! {
+            biased;
+            rung = self.alarm.until(deadline) => rung.map(|()| None),
+            arrival = self.arrivals.recv() => {
+                Ok(Some(arrival.expect("the cluster holds a sender of its own channel")))
+            }
+        }
     }
 
     /// Processes that have not been ended yet.

@@ -10,7 +10,6 @@ use shakedown_contracts::units::Duration;
 
 use super::{Abort, Running};
 use crate::canary::{Canary, STALL};
-use crate::clock;
 use crate::error::RunError;
 use crate::progress::ProgressEvent;
 
@@ -30,7 +29,7 @@ impl Running<'_> {
             "start the canary's thread",
         ))?;
         self.canary = Some(canary);
-        let started = clock::now().after(START_DELAY);
+        let started = self.cluster.now().after(START_DELAY);
         self.order_all_clients(&ClientOrder::Start { at: started })
             .await?;
         self.wait_until(started).await?;
@@ -45,19 +44,19 @@ impl Running<'_> {
         self.wait_until(faults_began.after(phases.fault)).await?;
         self.heal().await?;
 
-        let settling = clock::now();
+        let settling = self.cluster.now();
         self.begin(Phase::Settle, settling, Some(phases.settle))
             .await?;
         self.wait_until(settling.after(phases.settle)).await?;
         self.stop_clients().await?;
         self.read_back().await?;
-        self.begin(Phase::End, clock::now(), None).await
+        self.begin(Phase::End, self.cluster.now(), None).await
     }
 
     /// Heals what is left and waits until every heal is verified or given up. Each injection has a
     /// deadline of its own, so the player always comes to its end.
     async fn heal(&mut self) -> Result<(), Abort> {
-        let actions = self.player.settle(clock::now());
+        let actions = self.player.settle(self.cluster.now());
         self.perform(actions).await?;
         self.pump(Moment(u64::MAX), |trial| trial.player.is_done())
             .await?;
@@ -91,7 +90,8 @@ impl Running<'_> {
         if !self.assignment.plan.workload.final_reads {
             return Ok(());
         }
-        self.begin(Phase::FinalReads, clock::now(), None).await?;
+        self.begin(Phase::FinalReads, self.cluster.now(), None)
+            .await?;
         self.heard.stopped.clear();
         let order = ClientOrder::FinalReads {
             timeout: FINAL_READS_PATIENCE,
@@ -105,7 +105,7 @@ impl Running<'_> {
     async fn wait_for_stopped(&mut self, patience: Duration, task: &str) -> Result<(), Abort> {
         let groups = &self.assignment.plan.workload.groups;
         let count = groups.len();
-        let until = clock::now().after(patience);
+        let until = self.cluster.now().after(patience);
         if self
             .pump(until, |trial| trial.heard.stopped.len() == count)
             .await?

@@ -7,7 +7,6 @@ use shakedown_contracts::event::{Event, EventRecord, StampedEvent};
 use shakedown_contracts::time::Moment;
 
 use super::{Abort, Running};
-use crate::clock;
 use crate::progress::ProgressEvent;
 use crate::stage::{Arrival, Process, Report};
 
@@ -95,7 +94,9 @@ impl Running<'_> {
         }
         let actions = match self.ending {
             true => Vec::new(),
-            false => self.player.observe(&record.event, clock::now(), &self.view),
+            false => self
+                .player
+                .observe(&record.event, self.cluster.now(), &self.view),
         };
         // Orders first: an injection right after an event does not wait for its recording.
         let performed = Box::pin(self.perform(actions)).await;
@@ -107,7 +108,7 @@ impl Running<'_> {
         if self.ending {
             return Ok(());
         }
-        let actions = self.player.report(agent, report, clock::now());
+        let actions = self.player.report(agent, report, self.cluster.now());
         self.perform(actions).await
     }
 

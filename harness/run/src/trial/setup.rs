@@ -11,7 +11,6 @@ use shakedown_contracts::run_directory::TrialDirectory;
 use shakedown_contracts::units::Duration;
 
 use super::{Abort, Running};
-use crate::clock;
 use crate::error::RunError;
 use crate::stage::Process;
 use crate::target::reference;
@@ -73,7 +72,7 @@ impl Running<'_> {
         if let Err(error) = self.cluster.start_network(&hello).await {
             return Err(self.set_up_failed(error.to_string()));
         }
-        let until = clock::now().after(READY_PATIENCE);
+        let until = self.cluster.now().after(READY_PATIENCE);
         let ready = self
             .pump(until, |trial| !trial.heard.namespaces.is_empty())
             .await;
@@ -119,7 +118,7 @@ impl Running<'_> {
 
     async fn start_nodes(&mut self) -> Result<(), Abort> {
         let nodes = &self.assignment.plan.target.nodes;
-        let until = clock::now().after(READY_PATIENCE);
+        let until = self.cluster.now().after(READY_PATIENCE);
         let count = nodes.len();
         let ready = self
             .pump(until, |trial| trial.heard.node_agents_ready.len() == count)
@@ -133,7 +132,7 @@ impl Running<'_> {
             self.cluster.order_node(node, &NodeOrder::Start).await?;
         }
         let timeout = self.assignment.plan.target.ready_timeout;
-        let until = clock::now().after(timeout);
+        let until = self.cluster.now().after(timeout);
         let done = |trial: &Self| trial.view.all_ready() || trial.heard.died.is_some();
         let in_time = self.pump(until, done).await?;
         if let Some((node, status)) = self.heard.died.clone() {
@@ -149,7 +148,7 @@ impl Running<'_> {
     }
 
     async fn wait_for_primary(&mut self, timeout: Duration) -> Result<(), Abort> {
-        let until = clock::now().after(timeout);
+        let until = self.cluster.now().after(timeout);
         let done = |trial: &Self| trial.view.primary().is_ok() || trial.heard.died.is_some();
         if self.pump(until, done).await? && self.heard.died.is_none() {
             return Ok(());
@@ -168,7 +167,7 @@ impl Running<'_> {
     async fn wait_for_clients(&mut self) -> Result<(), Abort> {
         let groups = &self.assignment.plan.workload.groups;
         let count = groups.len();
-        let until = clock::now().after(READY_PATIENCE);
+        let until = self.cluster.now().after(READY_PATIENCE);
         let ready = self
             .pump(until, |trial| trial.heard.clients_ready.len() == count)
             .await;
@@ -187,7 +186,11 @@ impl Running<'_> {
             timeout: PREPARE_PATIENCE,
         };
         self.cluster.order_clients(&first.name, &order).await?;
-        let until = clock::now().after(PREPARE_PATIENCE).after(ANSWER_PATIENCE);
+        let until = self
+            .cluster
+            .now()
+            .after(PREPARE_PATIENCE)
+            .after(ANSWER_PATIENCE);
         if self.pump(until, |trial| trial.heard.prepared).await? {
             return Ok(());
         }

@@ -10,7 +10,6 @@ use shakedown_contracts::run_directory::TrialDirectory;
 use shakedown_contracts::units::Duration;
 
 use super::Running;
-use crate::clock;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stage::Process;
 
@@ -48,7 +47,7 @@ impl Running<'_> {
             };
             self.cluster.close_orders(process);
         }
-        let until = clock::now().after(END_PATIENCE);
+        let until = self.cluster.now().after(END_PATIENCE);
         let all_closed = |trial: &Self| {
             processes
                 .iter()

@@ -120,6 +120,31 @@ pub(crate) enum Attempt {
     },
 }
 
+/// Names an attempt; unique within a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AttemptId(u64);
+
+/// What clients want done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Command {
+    /// Put this request to this node, once, and answer.
+    Attempt {
+        /// For the answer.
+        id: AttemptId,
+        /// Position of the node.
+        node: usize,
+        /// What is asked.
+        request: Rc<Request>,
+    },
+    /// Nobody waits for this attempt any more.
+    Cancel {
+        /// Which.
+        id: AttemptId,
+    },
+    /// Ask a node for its role, and answer.
+    Ask(primary::Question),
+}
+
 /// What a node says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {

@@ -4,19 +4,19 @@
 //! done the outcome is open (`Info`), with one exception: requests that may be repeated (reads
 //! at the end, preparation). An operation that waits at a node while another node becomes primary
 //! in a newer epoch is given up at once, so that recovery is timed by the system's takeover and
-//! not by the clients' timeout.
+//! not by the clients' timeout. Pure: time and answers go in, commands come out.
 
-use std::time::Duration as StdDuration;
+use std::rc::Rc;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 
 use super::primary::{Primary, Tracker};
-use super::{Adapter, Answerer, Attempt, Reply, Request, Standing};
+use super::{Answerer, Attempt, AttemptId, Command, Reply, Request, Standing};
 
 /// Pause before trying again: short against any takeover, long enough to spare a node that is
 /// starting. With the deadline it bounds the attempts of an operation.
-const BACKOFF: StdDuration = StdDuration::from_millis(20);
+const BACKOFF: Duration = Duration::from_millis(20);
 /// So many hints in a row are followed without a pause; more would be two nodes naming each other.
 const HINTS_MAX: u32 = 4;
 
@@ -24,9 +24,9 @@ const HINTS_MAX: u32 = 4;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Persistence {
     /// Given up then.
-    pub deadline: Instant,
+    pub deadline: Moment,
     /// One attempt may take so long.
-    pub attempt: StdDuration,
+    pub attempt: Duration,
     /// Doing it twice does no harm: tried again even when it may have been done.
     pub repeatable: bool,
 }
@@ -57,139 +57,210 @@ pub(crate) enum Outcome {
     },
 }
 
-/// What to do after an attempt.
-enum Next {
-    End(Outcome),
-    Follow(Primary),
-    Again,
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Nobody is known who could be asked.
+    Seeking,
+    /// Somebody was asked and has not answered.
+    Attempting {
+        id: AttemptId,
+        target: Primary,
+        limit: Moment,
+    },
+    /// Waits a moment, or for another primary.
+    BackingOff { until: Moment, changes: u64 },
+}
+
+/// Numbers attempts and gathers what is to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    attempts: u64,
+    waiting: Vec<Command>,
+}
+
+impl Commands {
+    /// Everything that is to be done, in order.
+    pub fn take(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// One more.
+    pub fn push(&mut self, command: Command) {
+        self.waiting.push(command);
+    }
+
+    fn attempt(&mut self, node: usize, request: &Rc<Request>) -> AttemptId {
+        self.attempts += 1;
+        let id = AttemptId(self.attempts);
+        let request = Rc::clone(request);
+        self.push(Command::Attempt { id, node, request });
+        id
+    }
 }
 
 /// Carries out one operation.
 #[derive(Debug)]
-pub(crate) struct Drive<'a, A> {
-    adapter: &'a A,
-    tracker: &'a Tracker,
-    primary: watch::Receiver<Option<Primary>>,
+pub(crate) struct Drive {
+    /// Since when it is open.
+    pub began: Moment,
+    request: Rc<Request>,
     persistence: Persistence,
     hints_left: u32,
     /// Why the last attempt did not succeed.
     reason: String,
     /// An attempt may have been done (repeatable operations alone go on after one).
     open: bool,
+    state: State,
 }
 
-impl<'a, A: Adapter> Drive<'a, A> {
-    /// Ready to run.
-    pub fn new(adapter: &'a A, tracker: &'a Tracker, persistence: Persistence) -> Self {
+impl Drive {
+    /// Ready for its first [`Drive::poll`].
+    pub fn new(request: Request, persistence: Persistence, now: Moment) -> Self {
         Drive {
-            adapter,
-            tracker,
-            primary: tracker.watch(),
+            began: now,
+            request: Rc::new(request),
             persistence,
             hints_left: HINTS_MAX,
             reason: "no node claims to be primary".to_owned(),
             open: false,
+            state: State::Seeking,
         }
     }
 
-    /// Tries until done, refused, open, or the deadline has passed.
-    pub async fn run(mut self, request: &Request) -> Outcome {
-        let _pending = self.tracker.pending();
-        let mut hinted = None;
-        while Instant::now() < self.persistence.deadline {
-            let target = match hinted.take() {
-                Some(target) => target,
-                None => match self.known_primary().await {
-                    Some(target) => target,
-                    None => break,
-                },
+    /// The attempt under way.
+    pub fn attempt(&self) -> Option<AttemptId> {
+        match self.state {
+            State::Attempting { id, .. } => Some(id),
+            State::Seeking | State::BackingOff { .. } => None,
+        }
+    }
+
+    /// When it is to be polled, if nothing else happens.
+    pub fn next_deadline(&self) -> Moment {
+        let deadline = self.persistence.deadline;
+        match self.state {
+            State::Seeking => deadline,
+            State::Attempting { limit, .. } => limit.min(deadline),
+            State::BackingOff { until, .. } => until,
+        }
+    }
+
+    /// Goes on as far as it can without an answer; the outcome, once there is one.
+    pub fn poll(
+        &mut self,
+        now: Moment,
+        tracker: &mut Tracker,
+        commands: &mut Commands,
+    ) -> Option<Outcome> {
+        match self.state {
+            State::BackingOff { until, changes } if now < until && tracker.changes() == changes => {
+                None
+            }
+            State::Seeking | State::BackingOff { .. } => {
+                self.state = State::Seeking;
+                self.ask(now, tracker.primary(), commands)
+            }
+            State::Attempting { id, target, limit } => {
+                let reason = cut_short(target, limit.min(self.persistence.deadline), now, tracker)?;
+                commands.push(Command::Cancel { id });
+                let attempt = Attempt::Unknown { reason, by: None };
+                self.judge(target, attempt, now, tracker, commands)
+            }
+        }
+    }
+
+    /// Takes the answer to the attempt under way.
+    pub fn answer(
+        &mut self,
+        attempt: Attempt,
+        now: Moment,
+        tracker: &mut Tracker,
+        commands: &mut Commands,
+    ) -> Option<Outcome> {
+        let State::Attempting { target, .. } = self.state else {
+            return None;
+        };
+        self.judge(target, attempt, now, tracker, commands)
+    }
+
+    fn ask(
+        &mut self,
+        now: Moment,
+        target: Option<Primary>,
+        commands: &mut Commands,
+    ) -> Option<Outcome> {
+        if now >= self.persistence.deadline {
+            let reason = format!("timeout: {}", self.reason);
+            return Some(match self.open {
+                true => Outcome::Info { reason, by: None },
+                false => Outcome::Fail { reason, by: None },
+            });
+        }
+        if let Some(target) = target {
+            self.state = State::Attempting {
+                id: commands.attempt(target.node, &self.request),
+                target,
+                limit: now.after(self.persistence.attempt),
             };
-            let attempt = self.attempt(target, request).await;
-            match self.judge(target, attempt) {
-                Next::End(outcome) => return outcome,
-                Next::Follow(target) => hinted = Some(target),
-                Next::Again => self.back_off().await,
-            }
         }
-        let reason = format!("timeout: {}", self.reason);
-        match self.open {
-            true => Outcome::Info { reason, by: None },
-            false => Outcome::Fail { reason, by: None },
-        }
+        None
     }
 
-    /// The primary, once one is known; `None` when the deadline comes first.
-    async fn known_primary(&mut self) -> Option<Primary> {
-        let known = self.primary.wait_for(Option::is_some);
-        let known = timeout_at(self.persistence.deadline, known)
-            .await
-            .ok()?
-            .ok()?;
-        *known
-    }
-
-    /// One attempt, ended early by a newer primary or by time.
-    async fn attempt(&mut self, target: Primary, request: &Request) -> Attempt {
-        let limit = Instant::now() + self.persistence.attempt;
-        let replaced = self.primary.wait_for(|known| {
-            known.is_some_and(|known| known.epoch > target.epoch && known.node != target.node)
-        });
-        let unknown = |reason: String| Attempt::Unknown { reason, by: None };
-        tokio::select! {
-            biased;
-            attempt = self.adapter.attempt(target.node, request) => attempt,
-            newer = replaced => {
-                let epoch = newer.ok().and_then(|newer| *newer).map(|newer| newer.epoch);
-                let (old, new) = (target.epoch, epoch.unwrap_or_default());
-                unknown(format!("primary changed while pending: epoch {old} to {new}"))
-            }
-            () = sleep_until(limit.min(self.persistence.deadline)) => {
-                unknown("timeout: no answer".to_owned())
-            }
-        }
-    }
-
-    fn judge(&mut self, target: Primary, attempt: Attempt) -> Next {
+    fn judge(
+        &mut self,
+        target: Primary,
+        attempt: Attempt,
+        now: Moment,
+        tracker: &mut Tracker,
+        commands: &mut Commands,
+    ) -> Option<Outcome> {
         if !matches!(attempt, Attempt::Done { .. } | Attempt::Refused { .. }) {
-            self.tracker.trouble();
+            tracker.trouble(now);
         }
         match attempt {
             Attempt::Done { reply, by } => {
-                self.tracker
-                    .observe(target.node, Some(Standing::Primary(by.epoch)));
-                Next::End(Outcome::Ok { reply, by })
+                tracker.observe(target.node, Some(Standing::Primary(by.epoch)));
+                return Some(Outcome::Ok { reply, by });
             }
-            Attempt::Refused { reason, by } => Next::End(Outcome::Fail { reason, by }),
+            Attempt::Refused { reason, by } => return Some(Outcome::Fail { reason, by }),
             Attempt::Unknown { reason, by } if !self.persistence.repeatable => {
-                Next::End(Outcome::Info { reason, by })
+                return Some(Outcome::Info { reason, by });
             }
             Attempt::Unknown { reason, .. } => {
                 self.open = true;
-                self.again(reason)
+                self.reason = reason;
             }
-            Attempt::NotDone { reason } => self.again(reason),
+            Attempt::NotDone { reason } => self.reason = reason,
             Attempt::NotPrimary { reason, hint } => {
-                self.tracker.observe(target.node, Some(Standing::Other));
+                tracker.observe(target.node, Some(Standing::Other));
                 let hint = hint.filter(|hint| hint.node != target.node && self.hints_left > 0);
                 self.reason = reason;
                 self.hints_left = self.hints_left.saturating_sub(1);
-                hint.map_or(Next::Again, Next::Follow)
+                if hint.is_some() {
+                    self.state = State::Seeking;
+                    return self.ask(now, hint, commands);
+                }
             }
         }
-    }
-
-    fn again(&mut self, reason: String) -> Next {
-        self.reason = reason;
-        Next::Again
-    }
-
-    /// Waits a moment, or for another primary.
-    async fn back_off(&mut self) {
         self.hints_left = HINTS_MAX;
-        self.primary.mark_unchanged();
-        tokio::select! {
-            _ = self.primary.changed() => {}
-            () = sleep(BACKOFF) => {}
-        }
+        self.state = State::BackingOff {
+            until: now.after(BACKOFF),
+            changes: tracker.changes(),
+        };
+        None
+    }
+}
+
+/// Why an attempt is not waited for any longer, if so.
+fn cut_short(target: Primary, limit: Moment, now: Moment, tracker: &Tracker) -> Option<String> {
+    let newer = tracker
+        .primary()
+        .filter(|known| known.epoch > target.epoch && known.node != target.node);
+    match newer {
+        Some(newer) => Some(format!(
+            "primary changed while pending: epoch {} to {}",
+            target.epoch, newer.epoch
+        )),
+        None => (now >= limit).then(|| "timeout: no answer".to_owned()),
     }
 }

@@ -5,27 +5,23 @@
 //! its own, so that one that hangs delays no other. The newest epoch wins; a group that is cut off
 //! with an old primary keeps to that one, as real clients would.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::time::Duration as StdDuration;
+use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
-
-use super::{Adapter, Standing};
+use super::Standing;
 
 /// An operation open for longer is a sign of trouble.
-const PENDING_LONG: StdDuration = StdDuration::from_millis(50);
+const PENDING_LONG: Duration = Duration::from_millis(50);
 /// So long after a failed attempt nodes are still asked.
-const TROUBLE_LASTS: StdDuration = StdDuration::from_millis(500);
+const TROUBLE_LASTS: Duration = Duration::from_millis(500);
 /// Pause between two questions to one node.
-const ASK_INTERVAL: StdDuration = StdDuration::from_millis(20);
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a node may take to answer; short, since a node that was cut off is found again only
 /// by a fresh connection.
-const ASK_LIMIT: StdDuration = StdDuration::from_millis(100);
+const ASK_LIMIT: Duration = Duration::from_millis(100);
 /// Every fourth question may take longer, so that a slow link (a delay fault) hides nobody.
-const ASK_LIMIT_PATIENT: StdDuration = StdDuration::from_millis(500);
+const ASK_LIMIT_PATIENT: Duration = Duration::from_millis(500);
+const PATIENT_EVERY: u64 = 4;
 /// So many unanswered questions in a row make a known primary give way to an older one.
 const SILENCE_MAX: u32 = 3;
 
@@ -115,116 +111,113 @@ impl View {
     }
 }
 
-/// The view shared by all operations of a worker, and the asking that keeps it fresh.
+/// A question to a node: what is your role?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// Position of the node.
+    pub node: usize,
+    /// How long to wait for the answer.
+    pub limit: Duration,
+}
+
+/// Where the asking of one node stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asking {
+    asked: u64,
+    open: bool,
+    not_before: Moment,
+}
+
+/// The view shared by all operations of a group, and the asking that keeps it fresh. Pure: time
+/// and answers go in, questions come out.
 #[derive(Debug)]
 pub(crate) struct Tracker {
-    view: RefCell<View>,
-    current: watch::Sender<Option<Primary>>,
-    trouble_until: Cell<Instant>,
-    /// Since when operations are open.
-    pending: RefCell<BTreeMap<u64, Instant>>,
-    pending_next: Cell<u64>,
-    nudge: Notify,
+    view: View,
+    changes: u64,
+    trouble_until: Moment,
+    nodes: Vec<Asking>,
 }
 
 impl Tracker {
     /// Knows nothing yet of `nodes` nodes.
-    pub fn new(nodes: usize) -> Rc<Self> {
-        Rc::new(Tracker {
-            view: RefCell::new(View::new(nodes)),
-            current: watch::Sender::new(None),
-            trouble_until: Cell::new(Instant::now()),
-            pending: RefCell::default(),
-            pending_next: Cell::new(0),
-            nudge: Notify::new(),
-        })
-    }
-
-    /// Starts asking; ends with the runtime.
-    pub fn keep_fresh<A: Adapter>(self: &Rc<Self>, adapter: &Rc<A>) {
-        for node in 0..adapter.node_count() {
-            tokio::task::spawn_local(Rc::clone(self).ask(Rc::clone(adapter), node));
+    pub fn new(nodes: usize) -> Self {
+        Tracker {
+            view: View::new(nodes),
+            changes: 0,
+            trouble_until: Moment(0),
+            nodes: vec![Asking::default(); nodes],
         }
     }
 
-    /// Changes whenever another node or epoch is known as primary.
-    pub fn watch(&self) -> watch::Receiver<Option<Primary>> {
-        self.current.subscribe()
+    /// The primary, where one is known.
+    pub fn primary(&self) -> Option<Primary> {
+        self.view.current
+    }
+
+    /// How often another node or epoch became known as primary.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Takes note of what a node said, or that it said nothing.
-    pub fn observe(&self, node: usize, standing: Option<Standing>) {
-        let mut view = self.view.borrow_mut();
-        view.observe(node, standing);
-        let chosen = view.current;
-        self.current
-            .send_if_modified(|current| std::mem::replace(current, chosen) != chosen);
+    pub fn observe(&mut self, node: usize, standing: Option<Standing>) {
+        let before = self.view.current;
+        self.view.observe(node, standing);
+        self.changes += u64::from(self.view.current != before);
     }
 
     /// Takes note that an attempt did not succeed: nodes are asked for a while.
-    pub fn trouble(&self) {
-        self.trouble_until.set(Instant::now() + TROUBLE_LASTS);
-        self.nudge.notify_waiters();
+    pub fn trouble(&mut self, now: Moment) {
+        self.trouble_until = now.after(TROUBLE_LASTS);
     }
 
-    /// Takes note of an open operation until the guard is dropped.
-    pub fn pending(&self) -> Pending<'_> {
-        let number = self.pending_next.get();
-        self.pending_next.set(number + 1);
-        self.pending.borrow_mut().insert(number, Instant::now());
-        Pending {
-            tracker: self,
-            number,
-        }
+    /// Takes the answer to a question; `None` when the node did not say its role in time.
+    pub fn answered(&mut self, node: usize, standing: Option<Standing>, now: Moment) {
+        self.nodes[node].open = false;
+        self.nodes[node].not_before = now.after(ASK_INTERVAL);
+        self.observe(node, standing);
     }
 
-    async fn ask<A: Adapter>(self: Rc<Self>, adapter: Rc<A>, node: usize) {
-        // Without end by intention: dropped with the runtime, and each turn waits.
-        for turn in 0_u64.. {
-            self.until_wanted().await;
-            let patient = turn % 4 == 3;
+    /// The questions that are due; `oldest` is since when the oldest operation is open.
+    pub fn questions(&mut self, now: Moment, oldest: Option<Moment>) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for node in 0..self.nodes.len() {
+            if self.due(node, now, oldest).is_none_or(|due| due > now) {
+                continue;
+            }
+            let asking = &mut self.nodes[node];
+            asking.open = true;
+            asking.asked += 1;
+            let patient = asking.asked.is_multiple_of(PATIENT_EVERY);
             let limit = if patient {
                 ASK_LIMIT_PATIENT
             } else {
                 ASK_LIMIT
             };
-            let standing = adapter.standing(node, limit).await;
-            self.observe(node, standing);
-            tokio::time::sleep(ASK_INTERVAL).await;
+            questions.push(Question { node, limit });
         }
+        questions
     }
 
-    async fn until_wanted(&self) {
-        while !self.wanted(Instant::now()) {
-            tokio::select! {
-                () = self.nudge.notified() => {}
-                () = tokio::time::sleep(PENDING_LONG / 2) => {}
-            }
+    /// When [`Tracker::questions`] will have some, if nothing else happens.
+    pub fn next_deadline(&self, now: Moment, oldest: Option<Moment>) -> Option<Moment> {
+        (0..self.nodes.len())
+            .filter_map(|node| self.due(node, now, oldest))
+            .min()
+    }
+
+    /// When the node is to be asked: while nobody is known, after trouble, and once an operation
+    /// has been open for long.
+    fn due(&self, node: usize, now: Moment, oldest: Option<Moment>) -> Option<Moment> {
+        let asking = self.nodes[node];
+        if asking.open {
+            return None;
         }
-    }
-
-    fn wanted(&self, now: Instant) -> bool {
-        let oldest = self
-            .pending
-            .borrow()
-            .first_key_value()
-            .map(|(_, since)| *since);
-        self.current.borrow().is_none()
-            || now < self.trouble_until.get()
-            || oldest.is_some_and(|since| now - since > PENDING_LONG)
-    }
-}
-
-/// An operation counts as open while this lives.
-#[derive(Debug)]
-pub(crate) struct Pending<'a> {
-    tracker: &'a Tracker,
-    number: u64,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.tracker.pending.borrow_mut().remove(&self.number);
+        let earliest = asking.not_before.max(now);
+        if self.view.current.is_none() || earliest < self.trouble_until {
+            return Some(earliest);
+        }
+        oldest.map(|since| earliest.max(since.after(PENDING_LONG)))
     }
 }
 
@@ -276,6 +269,54 @@ mod tests {
         assert_eq!(
             view(&[FIRST, SECOND, silence, silence, silence, SECOND]),
             new
+        );
+    }
+
+    const AT: Moment = Moment(1_000_000_000);
+
+    #[test]
+    fn nodes_are_asked_while_something_is_wrong_and_left_alone_otherwise() {
+        let mut tracker = Tracker::new(2);
+        let asked = |tracker: &mut Tracker, now, oldest| {
+            let questions = tracker.questions(now, oldest);
+            questions.iter().map(|one| one.node).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&mut tracker, AT, None), [0, 1], "nobody is known");
+        assert_eq!(
+            asked(&mut tracker, AT, None),
+            [0; 0],
+            "both questions are open"
+        );
+        tracker.answered(0, Some(Standing::Primary(1)), AT);
+        tracker.answered(1, Some(Standing::Other), AT);
+        assert_eq!(tracker.next_deadline(AT, None), None, "all is well");
+        let long = AT.after(PENDING_LONG);
+        assert_eq!(tracker.next_deadline(AT, Some(AT)), Some(long));
+        assert_eq!(asked(&mut tracker, long, Some(AT)), [0, 1]);
+        tracker.answered(0, None, long);
+        tracker.trouble(long);
+        assert_eq!(
+            tracker.next_deadline(long, None),
+            Some(long.after(ASK_INTERVAL))
+        );
+        let calm = long.after(TROUBLE_LASTS);
+        assert_eq!(tracker.next_deadline(calm, None), None);
+    }
+
+    #[test]
+    fn every_fourth_question_is_patient() {
+        let mut tracker = Tracker::new(1);
+        let mut limits = Vec::new();
+        let mut now = AT;
+        for _ in 0..8 {
+            limits.extend(tracker.questions(now, None).iter().map(|one| one.limit));
+            tracker.answered(0, None, now);
+            now = now.after(ASK_INTERVAL);
+        }
+        let patient = |limit: &&Duration| **limit == ASK_LIMIT_PATIENT;
+        assert_eq!(
+            (limits.len(), limits.iter().filter(patient).count()),
+            (8, 2)
         );
     }
 }

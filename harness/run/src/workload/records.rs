@@ -1,16 +1,13 @@
 //! Records on their way to the harness: stamped where things happen, sent in batches.
 //!
-//! All operations run on one thread and push their records at the moment they stamp them, so the
-//! batch is in order of time without sorting.
-
-use std::cell::{Cell, RefCell};
+//! A group pushes its records at the moment it stamps them, so the batch is in order of time
+//! without sorting.
 
 use shakedown_contracts::history::{Operation, OperationRecord, RecordKind, Register};
 use shakedown_contracts::time::Moment;
 
 use super::operation::Outcome;
 use super::{Answerer, Reply};
-use crate::clock::now;
 
 /// A batch of so many records is sent at once.
 const BATCH_RECORDS: usize = 256;
@@ -29,19 +26,25 @@ pub(crate) struct Doer {
 /// The batch in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    batch: RefCell<Vec<OperationRecord>>,
-    bytes: Cell<usize>,
+    batch: Vec<OperationRecord>,
+    bytes: usize,
 }
 
 impl Records {
     /// An operation begins now.
-    pub fn invoke(&self, doer: Doer, operation: &Operation, due: Option<Moment>) {
-        let record = record(doer, RecordKind::Invoke, operation.clone());
+    pub fn invoke(&mut self, now: Moment, doer: Doer, operation: &Operation, due: Option<Moment>) {
+        let record = record(now, doer, RecordKind::Invoke, operation.clone());
         self.push(OperationRecord { due, ..record });
     }
 
     /// An operation ended just now; returns it with its result.
-    pub fn complete(&self, doer: Doer, operation: Operation, outcome: Outcome) -> Completed {
+    pub fn complete(
+        &mut self,
+        now: Moment,
+        doer: Doer,
+        operation: Operation,
+        outcome: Outcome,
+    ) -> Completed {
         let (kind, operation, by, error) = match outcome {
             Outcome::Ok { reply, by } => {
                 (RecordKind::Ok, with_reply(operation, reply), Some(by), None)
@@ -50,7 +53,7 @@ impl Records {
             Outcome::Info { reason, by } => (RecordKind::Info, operation, by, Some(reason)),
         };
         let (node, epoch) = by.map(|Answerer { node, epoch }| (node, epoch)).unzip();
-        let completion = record(doer, kind, operation.clone());
+        let completion = record(now, doer, kind, operation.clone());
         self.push(OperationRecord {
             node,
             epoch,
@@ -62,18 +65,18 @@ impl Records {
 
     /// True when the batch should not wait any longer.
     pub fn is_full(&self) -> bool {
-        self.batch.borrow().len() >= BATCH_RECORDS || self.bytes.get() >= BATCH_BYTES
+        self.batch.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES
     }
 
     /// The batch, which starts anew.
-    pub fn take(&self) -> Vec<OperationRecord> {
-        self.bytes.set(0);
-        self.batch.take()
+    pub fn take(&mut self) -> Vec<OperationRecord> {
+        self.bytes = 0;
+        std::mem::take(&mut self.batch)
     }
 
-    fn push(&self, record: OperationRecord) {
-        self.bytes.set(self.bytes.get() + size(&record.operation));
-        self.batch.borrow_mut().push(record);
+    fn push(&mut self, record: OperationRecord) {
+        self.bytes += size(&record.operation);
+        self.batch.push(record);
     }
 }
 
@@ -86,13 +89,13 @@ pub(crate) struct Completed {
     pub operation: Operation,
 }
 
-fn record(doer: Doer, kind: RecordKind, operation: Operation) -> OperationRecord {
+fn record(now: Moment, doer: Doer, kind: RecordKind, operation: Operation) -> OperationRecord {
     OperationRecord {
         index: 0,
         process: doer.process,
         kind,
         operation,
-        time: now(),
+        time: now,
         due: None,
         node: None,
         epoch: None,

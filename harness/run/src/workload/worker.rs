@@ -3,6 +3,7 @@
 //! Everything runs on one thread, so that what is stamped first is recorded first. The worker dies
 //! with the harness (death signal, or the end of its standard input) and leaves nothing behind.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -16,25 +17,24 @@ use shakedown_contracts::plan::Workload;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::clients::{Clients, Context};
-use super::operation::{Drive, Outcome, Persistence};
+use super::clients::Clients;
+use super::operation::Outcome;
 use super::pipes::{Reports, read_message, read_orders};
-use super::primary::Tracker;
-use super::records::Records;
+use super::primary::Question;
 use super::reference_http::ReferenceHttp;
 use super::schedule::Schedule;
 use super::share::Share;
-use super::{Adapter, Request, WorkloadError, generator};
+use super::{Adapter, Attempt, AttemptId, Command, Standing, WorkloadError, generator};
 use crate::clock::now;
 use crate::pacing::Alarm;
 
 /// Records wait at most so long for company.
 const FLUSH_INTERVAL: StdDuration = StdDuration::from_millis(20);
 /// Operations end by their own timeout; so much later they are given up from outside.
-const DRAIN_MARGIN: StdDuration = StdDuration::from_millis(200);
+const DRAIN_MARGIN: Duration = Duration::from_millis(200);
 
 /// What a worker is started for.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,18 +175,17 @@ enum End {
 struct Worker<'a, A> {
     share: Share,
     seed: u64,
-    preparation: Request,
     adapter: Rc<A>,
-    tracker: Rc<Tracker>,
-    records: Rc<Records>,
     reports: &'a Reports,
-    clients: Clients<A>,
-    timeout: StdDuration,
+    clients: Clients,
+    timeout: Duration,
     alarm: Alarm,
     schedule: Option<Schedule>,
-    preparing: JoinSet<Outcome>,
+    attempts: JoinSet<(AttemptId, Attempt)>,
+    cancels: BTreeMap<AttemptId, AbortHandle>,
+    questions: JoinSet<(usize, Option<Standing>)>,
     /// Set while `stopped` is owed: open operations are given up then.
-    stopped_by: Option<Instant>,
+    stopped_by: Option<Moment>,
     pacing_lateness_max: Duration,
 }
 
@@ -194,28 +193,19 @@ impl<'a, A: Adapter> Worker<'a, A> {
     fn new(work: &Assignment, adapter: A, reports: &'a Reports) -> Result<Self, WorkloadError> {
         let share = Share::of(&work.workload, &work.group)?;
         let generator = generator(&work.workload, &share, work.seed)?;
-        let (adapter, records) = (Rc::new(adapter), Rc::new(Records::default()));
-        let tracker = Tracker::new(adapter.node_count());
-        let timeout = work.workload.timeout.into();
-        let context = Context {
-            adapter: Rc::clone(&adapter),
-            tracker: Rc::clone(&tracker),
-            records: Rc::clone(&records),
-            timeout,
-        };
+        let timeout = work.workload.timeout;
         Ok(Worker {
-            preparation: generator.preparation(),
-            clients: Clients::new(context, generator, &share),
+            clients: Clients::new(adapter.node_count(), timeout, generator, &share),
             share,
             seed: work.seed,
-            adapter,
-            tracker,
-            records,
+            adapter: Rc::new(adapter),
             reports,
             timeout,
             alarm: Alarm::new()?,
             schedule: None,
-            preparing: JoinSet::new(),
+            attempts: JoinSet::new(),
+            cancels: BTreeMap::new(),
+            questions: JoinSet::new(),
             stopped_by: None,
             pacing_lateness_max: Duration::ZERO,
         })
@@ -225,15 +215,14 @@ impl<'a, A: Adapter> Worker<'a, A> {
         mut self,
         mut orders: mpsc::Receiver<Result<ClientOrder, WorkloadError>>,
     ) -> Result<End, WorkloadError> {
-        self.tracker.keep_fresh(&self.adapter);
         self.reports.send(ClientReport::Ready {
             version: CONTROL_VERSION,
         })?;
         let mut flush = interval(FLUSH_INTERVAL);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.schedule.as_ref().map(Schedule::next_due);
-            let stopped_by = self.stopped_by;
+            self.carry_out_commands();
+            let deadline = self.next_deadline();
             let mut tick = false;
             tokio::select! {
                 biased;
@@ -245,91 +234,122 @@ impl<'a, A: Adapter> Worker<'a, A> {
                     }
                     Some(order) => self.obey(order)?,
                 },
-                () = self.clients.next_completion() => {}
-                woken = self.alarm.until(due.unwrap_or_default()), if due.is_some() => {
-                    woken?;
-                    self.offer_due();
+                Some(answer) = self.attempts.join_next() => self.answered(answer),
+                Some(standing) = self.questions.join_next() => {
+                    let (node, standing) = standing.unwrap_or_else(resume);
+                    self.clients.standing(node, standing, now());
                 }
-                Some(outcome) = self.preparing.join_next() => self.prepared(outcome)?,
-                () = sleep_until(stopped_by.unwrap_or_else(Instant::now)),
-                    if stopped_by.is_some() => self.clients.abandon(),
+                woken = self.alarm.until(deadline.unwrap_or_default()), if deadline.is_some() => {
+                    woken?;
+                    self.do_what_is_due();
+                }
                 _ = flush.tick() => tick = true,
             }
-            if tick || self.records.is_full() {
+            if tick || self.clients.has_full_batch() {
                 self.flush()?;
             }
+            self.report_prepared()?;
             self.report_stopped()?;
         }
     }
 
+    fn next_deadline(&self) -> Option<Moment> {
+        let due = self.schedule.as_ref().map(Schedule::next_due);
+        let clients = self.clients.next_deadline(now());
+        due.into_iter().chain(clients).chain(self.stopped_by).min()
+    }
+
+    fn do_what_is_due(&mut self) {
+        let at = now();
+        self.offer_due(at);
+        self.clients.tick(at);
+        if self.stopped_by.is_some_and(|by| by <= at) {
+            self.clients.abandon(at);
+        }
+    }
+
+    fn carry_out_commands(&mut self) {
+        for command in self.clients.take_commands() {
+            match command {
+                Command::Attempt { id, node, request } => {
+                    let adapter = Rc::clone(&self.adapter);
+                    let attempt = async move { (id, adapter.attempt(node, &request).await) };
+                    let handle = self.attempts.spawn_local(attempt);
+                    self.cancels.insert(id, handle);
+                }
+                Command::Cancel { id } => {
+                    if let Some(handle) = self.cancels.remove(&id) {
+                        handle.abort();
+                    }
+                }
+                Command::Ask(Question { node, limit }) => {
+                    let adapter = Rc::clone(&self.adapter);
+                    self.questions.spawn_local(async move {
+                        (node, adapter.standing(node, limit.into()).await)
+                    });
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<(AttemptId, Attempt), JoinError>) {
+        match answer {
+            Err(error) if error.is_cancelled() => {}
+            answer => {
+                let (id, attempt) = answer.unwrap_or_else(resume);
+                self.cancels.remove(&id);
+                self.clients.answer(id, attempt, now());
+            }
+        }
+    }
+
     fn obey(&mut self, order: ClientOrder) -> Result<(), WorkloadError> {
+        let at = now();
         match order {
             ClientOrder::Hello { .. } | ClientOrder::Shutdown => {
                 return Err(WorkloadError::NoHello);
             }
-            ClientOrder::Prepare { timeout } => self.prepare(timeout.into()),
-            ClientOrder::Start { at } => self.schedule = self.schedule_from(at),
+            ClientOrder::Prepare { timeout } => self.clients.prepare(timeout, at),
+            ClientOrder::Start { at } => {
+                self.schedule = Schedule::new(at, &self.share, self.seed);
+            }
             ClientOrder::Stop => {
                 self.schedule = None;
-                self.clients.stop();
-                self.stopped_by = Some(Instant::now() + self.timeout + DRAIN_MARGIN);
+                self.clients.stop(at);
+                self.stopped_by = Some(at.after(self.timeout).after(DRAIN_MARGIN));
             }
             ClientOrder::FinalReads { timeout } => {
-                let timeout = StdDuration::from(timeout);
-                self.clients.read_finally(timeout);
-                self.stopped_by = Some(Instant::now() + timeout + DRAIN_MARGIN);
+                self.clients.read_finally(timeout, at);
+                self.stopped_by = Some(at.after(timeout).after(DRAIN_MARGIN));
             }
         }
         Ok(())
     }
 
-    fn schedule_from(&self, at: Moment) -> Option<Schedule> {
-        Schedule::new(at, &self.share, self.seed)
-    }
-
-    fn offer_due(&mut self) {
-        let now = now();
+    fn offer_due(&mut self, at: Moment) {
         // Ends at the present: each turn takes one due moment that has passed.
         while let Some(due) = self
             .schedule
             .as_mut()
-            .and_then(|schedule| schedule.take_due(now))
+            .and_then(|schedule| schedule.take_due(at))
         {
-            self.pacing_lateness_max = self.pacing_lateness_max.max(now.since(due));
-            self.clients.arrive(due);
+            self.pacing_lateness_max = self.pacing_lateness_max.max(at.since(due));
+            self.clients.arrive(due, at);
         }
     }
 
-    fn prepare(&mut self, timeout: StdDuration) {
-        let (adapter, tracker) = (Rc::clone(&self.adapter), Rc::clone(&self.tracker));
-        let request = self.preparation.clone();
-        let persistence = Persistence {
-            deadline: Instant::now() + timeout,
-            attempt: self.timeout,
-            repeatable: true,
-        };
-        self.preparing.spawn_local(async move {
-            Drive::new(&*adapter, &tracker, persistence)
-                .run(&request)
-                .await
-        });
-    }
-
-    fn prepared(
-        &self,
-        outcome: Result<Outcome, tokio::task::JoinError>,
-    ) -> Result<(), WorkloadError> {
-        match outcome {
-            Ok(Outcome::Ok { .. }) => self.reports.send(ClientReport::Prepared),
-            Ok(Outcome::Fail { reason, .. } | Outcome::Info { reason, .. }) => {
+    fn report_prepared(&mut self) -> Result<(), WorkloadError> {
+        match self.clients.take_prepared() {
+            None => Ok(()),
+            Some(Outcome::Ok { .. }) => self.reports.send(ClientReport::Prepared),
+            Some(Outcome::Fail { reason, .. } | Outcome::Info { reason, .. }) => {
                 Err(WorkloadError::Prepare(reason))
             }
-            Err(error) => Err(WorkloadError::Prepare(error.to_string())),
         }
     }
 
-    fn flush(&self) -> Result<(), WorkloadError> {
-        let records = self.records.take();
+    fn flush(&mut self) -> Result<(), WorkloadError> {
+        let records = self.clients.take_records();
         if records.is_empty() {
             return Ok(());
         }
@@ -347,4 +367,9 @@ impl<'a, A: Adapter> Worker<'a, A> {
             pacing_lateness_max,
         })
     }
+}
+
+/// Our bug, never the system's.
+fn resume<T>(error: JoinError) -> T {
+    std::panic::resume_unwind(error.into_panic())
 }
