@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use shakedown_contracts::fate::{Fate, Part};
 use shakedown_contracts::fault::{FaultId, LinkEffect};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::fate::{Fate, Part};
 use crate::netlink::nftables::Pair;
 use crate::netlink::queue::Packet;
 

@@ -2,15 +2,14 @@
 //!
 //! `agent` is the loop over orders and ends; `topology` wires one namespace per endpoint to the
 //! router; `links` holds who has done what to which link and renders the union (`union`); `delayer`
-//! reads the packet queue, in which `holding` says what is held until when and `fate` what happens
-//! to one packet; `probes` proves effects by packets of the agent's own.
+//! reads the packet queue, in which `holding` says what is held until when (what happens to one
+//! packet is defined in `contracts::fate`); `probes` proves effects by packets of the agent's own.
 //!
 //! The invariant: everything it makes is held by its descriptors (namespaces, the table of rules,
 //! the queue), so its end, however it comes, is the end of them all.
 
 mod agent;
 mod delayer;
-pub mod fate;
 pub mod holding;
 pub mod links;
 pub mod priority;

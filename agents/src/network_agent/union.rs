@@ -3,11 +3,10 @@
 //! A cut beats delay and loss, silence beats a refusal, losses are independent, delays add up. The
 //! expectations here are what a verification judges by, so they say how much chance alone explains.
 
+use shakedown_contracts::fate::{DEVIATIONS_MAX, deviation, with_deviation};
 use shakedown_contracts::fault::{CutBehavior, Delay, LinkEffect, Loss};
 use shakedown_contracts::random::Random;
 use shakedown_contracts::units::Duration;
-
-use super::fate::{DEVIATIONS_MAX, deviation, with_deviation};
 
 /// Draws that tell the mean of a delay that is cut at zero, to 1/√4096 of its jitter.
 const MEAN_DRAWS: u32 = 4096;

@@ -9,12 +9,19 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 const ROOMS: &[(&str, &[&str])] = &[
     ("shakedown-contracts", &[]),
     ("shakedown-plan", &["shakedown-contracts"]),
-    ("shakedown-run", &["shakedown-contracts"]),
+    (
+        "shakedown-run",
+        &["shakedown-contracts", "shakedown-simulator"],
+    ),
     ("shakedown-analyze", &["shakedown-contracts"]),
     ("shakedown-report", &["shakedown-contracts"]),
     ("shakedown-agents", &["shakedown-contracts"]),
     ("shakedown-core", &["shakedown-contracts"]),
     ("shakedown-node", &["shakedown-contracts", "shakedown-core"]),
+    (
+        "shakedown-simulator",
+        &["shakedown-contracts", "shakedown-core"],
+    ),
     (
         "shakedown-cli",
         &[
@@ -37,6 +44,7 @@ const PURE_ROOMS: &[&str] = &[
     "shakedown-analyze",
     "shakedown-report",
     "shakedown-core",
+    "shakedown-simulator",
 ];
 
 /// Licences that may be linked into a binary under Apache-2.0 OR MIT.

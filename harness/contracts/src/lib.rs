@@ -2,11 +2,14 @@
 //!
 //! Every stage of Shakedown reads only the artefact before it; these types *are* those artefacts:
 //! the plan, the messages between harness and agents, the history and the events of a trial, the
-//! verdict. Formats carry a version; there is no I/O here.
+//! verdict. Formats carry a version; there is no I/O here. What several stages must understand alike
+//! is defined here as a pure function: quantities, seeded draws ([`random`]), and what a delay or a
+//! loss does to a packet ([`fate`]).
 
 pub mod catalogue;
 pub mod control;
 pub mod event;
+pub mod fate;
 pub mod fault;
 pub mod frame;
 pub mod history;

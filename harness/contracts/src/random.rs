@@ -23,6 +23,16 @@ impl Random {
         Random { state: hash }
     }
 
+    /// The stream of entity `number` under this one's key: for entities too many to have names. To
+    /// be asked of a stream that is drawn from in no other way.
+    pub fn numbered(&self, number: u64) -> Self {
+        let mut random = Random {
+            state: self.state ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93),
+        };
+        random.state = random.next_u64();
+        random
+    }
+
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -79,6 +89,21 @@ mod tests {
         assert_ne!(first(7, "jitter", "n1"), first(7, "loss", "n1"));
         assert_ne!(first(7, "jitter", "n1"), first(7, "jitter", "n2"));
         assert_ne!(first(7, "a", "bc"), first(7, "ab", "c"));
+    }
+
+    #[test]
+    fn numbered_streams_differ_and_leave_their_origin_as_it_is() {
+        let mut origin = Random::keyed(7, "latency", "");
+        let first = |number| origin.numbered(number).next_u64();
+        assert_eq!(first(1), first(1));
+        let drawn: std::collections::BTreeSet<u64> = (0..1_000).map(first).collect();
+        assert_eq!(drawn.len(), 1_000);
+        let other = Random::keyed(8, "latency", "").numbered(1).next_u64();
+        assert_ne!(first(1), other);
+        assert_eq!(
+            origin.next_u64(),
+            Random::keyed(7, "latency", "").next_u64()
+        );
     }
 
     #[test]

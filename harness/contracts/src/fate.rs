@@ -1,5 +1,9 @@
 //! What happens to one packet on a link under delay and loss: pure, seeded, and so testable.
 //!
+//! Here is what a [`Delay`]'s jitter and distribution and a [`Loss`](crate::fault::Loss)'s share
+//! mean, once for everything that carries packets: the network agent, which holds real ones, and
+//! the simulator.
+//!
 //! Loss is decided first, then delays add up. With a correlation of c a packet repeats the draw of
 //! the packet before with probability c, and draws anew otherwise. So the share lost and the shape
 //! of the jitter stay exactly those that were asked for, and the autocorrelation at distance k is
@@ -7,9 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use shakedown_contracts::fault::{Delay, Distribution, FaultId, LinkEffect};
-use shakedown_contracts::random::Random;
-use shakedown_contracts::units::Duration;
+use crate::fault::{Delay, Distribution, FaultId, LinkEffect};
+use crate::random::Random;
+use crate::units::Duration;
 
 /// Standard deviations beyond which a draw is cut, so that every wait has a limit: normal draws get
 /// there once in 5·10⁸, the heavier tails once in 300.

@@ -1,7 +1,7 @@
 //! Statistics of the draws, with bounds that say why.
 
-use shakedown_contracts::fault::Loss;
-use shakedown_contracts::units::Ratio;
+use crate::fault::Loss;
+use crate::units::Ratio;
 
 use super::*;
 
