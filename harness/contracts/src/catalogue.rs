@@ -45,7 +45,7 @@ pub const STAGES: &[Choice] = &[
         "local",
         "real processes on this machine, a network namespace each",
     ),
-    not_yet("simulation", "the reference cluster in virtual time"),
+    now("simulation", "the reference cluster in virtual time"),
     not_yet("ssh", "processes on hosts of yours"),
     not_yet("kubernetes", "pods"),
 ];

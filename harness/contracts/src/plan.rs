@@ -63,6 +63,8 @@ pub struct Plan {
 pub enum Stage {
     /// Real processes, a network namespace each, on this machine.
     Local,
+    /// The reference cluster's cores in virtual time.
+    Simulation,
 }
 
 /// What is tested.

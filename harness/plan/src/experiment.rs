@@ -145,5 +145,9 @@ fn read_stage(reader: &TableReader<'_>, overrides: &Overrides) -> Option<Stage> 
 }
 
 fn stage_of(name: &str) -> Option<Stage> {
-    (name == "local").then_some(Stage::Local)
+    match name {
+        "local" => Some(Stage::Local),
+        "simulation" => Some(Stage::Simulation),
+        _ => None,
+    }
 }

@@ -230,7 +230,7 @@ fn clients_beside_nodes_are_spread_evenly() {
 fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
     let with_fault = |text: &str| format!("{text}\n[[fault]]\nkind = \"kill\"\n");
     for text in [
-        with_fault("stage = \"simulation\""),
+        with_fault("stage = \"ssh\""),
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
         with_fault("[target.strategy]\ntransactions = { kind = \"two-phase-commit\", shards = 2 }"),

@@ -21,6 +21,8 @@ pub enum Isolation {
     Root,
     /// Uid 0 in a user namespace of its own.
     UserNamespace,
+    /// None is needed: everything is simulated in this process.
+    Unneeded,
 }
 
 impl fmt::Display for Isolation {
@@ -28,6 +30,7 @@ impl fmt::Display for Isolation {
         f.write_str(match self {
             Isolation::Root => "root, private mount namespace",
             Isolation::UserNamespace => "own user namespace, private mount namespace",
+            Isolation::Unneeded => "none, nothing but this process is touched",
         })
     }
 }

@@ -26,9 +26,8 @@ use crate::faults::view::View;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, ProgressEvent};
 use crate::recorder::Recorder;
-use crate::stage::Process;
 use crate::stage::connection::StageError;
-use crate::stage::local::Cluster;
+use crate::stage::{Cluster, Process, log_of};
 
 /// What a trial needs to know.
 #[derive(Debug)]
@@ -127,7 +126,7 @@ pub async fn run(
         interrupt: interrupt.clone(),
         interrupts_heeded: 1,
         ending: false,
-        cluster: Cluster::new(assignment.executable, &assignment.directory)?,
+        cluster: Cluster::new(assignment)?,
         recorder: Recorder::start(&assignment.directory)?,
         player: Player::new(assignment.plan, assignment.trial),
         view: View::new(&assignment.plan.target.nodes),
@@ -274,6 +273,11 @@ impl Running<'_> {
                 event,
             })
             .await
+    }
+
+    /// Where a process writes its own troubles.
+    fn log(&self, process: &Process) -> PathBuf {
+        log_of(&self.assignment.directory, process)
     }
 
     /// A set-up that failed in a way that the next trial would meet again.

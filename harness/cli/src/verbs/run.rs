@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use nix::unistd::AccessFlags;
+use shakedown_contracts::plan::{Plan, Stage};
 use shakedown_contracts::run_directory::{self, RunDirectory};
 use shakedown_contracts::verdict::{Outcome, RunVerdict, Skipped, VERDICT_FORMAT};
+
+use shakedown_run::Isolation;
 
 use crate::arguments::Run;
 use crate::discovery::{self, Discovered};
@@ -30,11 +33,18 @@ pub fn main(arguments: &Run) -> Result<Outcome, Failure> {
         return nothing_can_run(arguments, discovered.skipped);
     }
     let ledgers = ledger_root();
-    refuse_to_start_on_residue(&ledgers)?;
+    let simulated = |plan: &Plan| plan.stage == Stage::Simulation;
+    let all_simulated = discovered.plans.iter().all(simulated);
+    if !all_simulated {
+        refuse_to_start_on_residue(&ledgers)?;
+    }
     let directory = make_run_directory(arguments.out.as_deref())?;
     let executable = std::env::current_exe().context("cannot find this program's own file")?;
     // The user namespace must be entered while this process has one thread.
-    let isolation = shakedown_run::enter_namespaces().map_err(anyhow::Error::new)?;
+    let isolation = match all_simulated {
+        true => Isolation::Unneeded,
+        false => shakedown_run::enter_namespaces().map_err(anyhow::Error::new)?,
+    };
     let interrupted = follow(
         &discovered,
         &directory,
@@ -61,7 +71,7 @@ fn follow(
     directory: &RunDirectory,
     executable: PathBuf,
     ledger_root: PathBuf,
-    isolation: shakedown_run::Isolation,
+    isolation: Isolation,
     arguments: &Run,
 ) -> Result<bool, Failure> {
     if !discovered.skipped.is_empty() {

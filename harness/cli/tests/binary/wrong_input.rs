@@ -52,15 +52,12 @@ fn a_folder_of_experiments_that_cannot_run_here_is_unknown_and_says_why() {
     std::fs::create_dir(scratch.path().join("folder")).expect("own folder");
     scratch.experiment(
         "folder/later.toml",
-        &PRIMARY_KILLED.replace("seed = 3", "seed = 3\nstage = \"simulation\""),
+        &PRIMARY_KILLED.replace("seed = 3", "seed = 3\nstage = \"ssh\""),
     );
     let output = scratch.run(&["run", "folder"]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        text.contains("later") && text.contains("simulation"),
-        "{text}"
-    );
+    assert!(text.contains("later") && text.contains("ssh"), "{text}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use shakedown_contracts::run_directory::TrialDirectory;
 use shakedown_contracts::time::Moment;
 use tokio::sync::mpsc;
 
+use super::cluster::log_of;
 use super::connection::{Connection, Launch, StageError};
 use super::{Arrival, Process, Report};
 use crate::clock;
@@ -191,8 +192,8 @@ impl Cluster {
     }
 
     /// Where a process writes its own troubles.
-    pub fn log(&self, process: &Process) -> PathBuf {
-        self.directory.log(&process.to_string().replace(' ', "-"))
+    fn log(&self, process: &Process) -> PathBuf {
+        log_of(&self.directory, process)
     }
 
     fn launch<'a>(&'a self, process: Process, arguments: &'a [&'a str]) -> Launch<'a> {

@@ -3,13 +3,17 @@
 //! A stage owns the processes of one trial (an agent for the network, one for each node, a worker
 //! for each group of clients), gives them orders and hands on what they report.
 
+mod cluster;
 pub mod connection;
 pub mod local;
+pub mod simulation;
 
 use std::fmt;
 
 use shakedown_contracts::control::{ClientReport, NetworkReport, NodeReport};
 use shakedown_contracts::time::Moment;
+
+pub use cluster::{Cluster, log_of};
 
 /// A process that the harness started for a trial.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

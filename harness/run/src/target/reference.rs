@@ -85,7 +85,8 @@ pub fn prepare(
     })
 }
 
-fn config(plan: &Plan, seed: u64, node: &str, directory: &TrialDirectory) -> NodeConfig {
+/// A node's configuration; `seed` is the trial's.
+pub fn config(plan: &Plan, seed: u64, node: &str, directory: &TrialDirectory) -> NodeConfig {
     let members = node_endpoints(plan).into_iter().map(|endpoint| Member {
         name: endpoint.name,
         address: endpoint.address,

@@ -25,10 +25,13 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 impl Running<'_> {
     pub(super) async fn phases(&mut self) -> Result<(), Abort> {
         let phases = self.assignment.plan.phases;
-        let canary = Canary::start().map_err(RunError::system::<std::io::Error>(
-            "start the canary's thread",
-        ))?;
-        self.canary = Some(canary);
+        // Virtual time never stalls.
+        if self.cluster.is_real() {
+            let canary = Canary::start().map_err(RunError::system::<std::io::Error>(
+                "start the canary's thread",
+            ))?;
+            self.canary = Some(canary);
+        }
         let started = self.cluster.now().after(START_DELAY);
         self.order_all_clients(&ClientOrder::Start { at: started })
             .await?;

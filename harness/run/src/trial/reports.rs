@@ -141,7 +141,7 @@ impl Running<'_> {
             return Ok(());
         }
         let status = self.cluster.end(&process).await;
-        let log = self.cluster.log(&process);
+        let log = self.log(&process);
         Err(Abort::Broken(format!(
             "{process} died: {reason}, {status}; see {}",
             log.display()
@@ -149,7 +149,7 @@ impl Running<'_> {
     }
 
     fn failed(&mut self, process: &Process, message: &str) -> Result<(), Abort> {
-        let log = self.cluster.log(process);
+        let log = self.log(process);
         let message = format!("{process} failed: {message}; see {}", log.display());
         if self.ending {
             self.progress.event(ProgressEvent::Warning { message });

@@ -194,7 +194,7 @@ impl Running<'_> {
         if self.pump(until, |trial| trial.heard.prepared).await? {
             return Ok(());
         }
-        let log = self.cluster.log(&Process::Clients(first.name.clone()));
+        let log = self.log(&Process::Clients(first.name.clone()));
         Err(Abort::Broken(format!(
             "the first data was not written within {PREPARE_PATIENCE}; see {}",
             log.display()
@@ -215,7 +215,7 @@ impl Running<'_> {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.set_up_failed(format!(
                 "{process} was not in place within {READY_PATIENCE}; see {}",
-                self.cluster.log(process).display()
+                self.log(process).display()
             ))),
             Err(Abort::Broken(reason)) => Err(self.set_up_failed(reason)),
             Err(abort) => Err(abort),

@@ -12,18 +12,20 @@ use shakedown_contracts::history::{Account, Operation};
 use shakedown_contracts::plan::{Workload, WorkloadKind};
 
 mod bank;
-mod clients;
+pub(crate) mod clients;
 mod error;
 #[cfg(test)]
 mod fake_cluster;
-mod operation;
+pub(crate) mod operation;
 mod pipes;
-mod primary;
+pub(crate) mod primary;
 mod records;
+mod reference;
+pub(crate) mod reference_calls;
 mod reference_http;
 mod register;
-mod schedule;
-mod share;
+pub(crate) mod schedule;
+pub(crate) mod share;
 pub mod worker;
 #[cfg(test)]
 mod worker_tests;
@@ -176,7 +178,7 @@ pub(crate) trait Generator {
 ///
 /// # Errors
 /// [`WorkloadError::Mix`] when the mix names no operation of the kind.
-fn generator(
+pub(crate) fn generator(
     workload: &Workload,
     share: &Share,
     seed: u64,

@@ -8,7 +8,6 @@ use std::time::Duration as StdDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shakedown_contracts::control::Endpoint;
-use shakedown_contracts::event::Role;
 use shakedown_contracts::frame::FRAME_BYTES_MAX;
 use shakedown_contracts::history::Operation;
 use shakedown_contracts::node::{
@@ -16,8 +15,7 @@ use shakedown_contracts::node::{
     ReadAccountsRequest, Status, TransferRequest, ValueAnswer,
 };
 
-use super::primary::Primary;
-use super::{Adapter, Answerer, Attempt, Reply, Request, Standing, WorkloadError};
+use super::{Adapter, Answerer, Attempt, Reply, Request, Standing, WorkloadError, reference};
 
 /// Shortest limit for connecting; more than the round trip of any delay that lets clients work.
 const CONNECT_LIMIT_MIN: StdDuration = StdDuration::from_millis(200);
@@ -109,27 +107,7 @@ impl ReferenceHttp {
     /// What an error answer means, by its status; the body adds who said so.
     fn refused(&self, status: u16, body: &[u8]) -> Attempt {
         let error = serde_json::from_slice::<ApiError>(body).ok();
-        let reason = match &error {
-            Some(error) => format!("{status}: {}", error.message),
-            None => format!("{status}: answer without the expected body"),
-        };
-        let hint = error.as_ref().and_then(|error| {
-            let node = self.node_named(error.primary.as_deref()?)?;
-            Some(Primary {
-                node,
-                epoch: error.epoch,
-            })
-        });
-        let by = error.map(|error| Answerer {
-            node: error.node,
-            epoch: error.epoch,
-        });
-        match status {
-            421 => Attempt::NotPrimary { reason, hint },
-            400 | 409 => Attempt::Refused { reason, by },
-            503 => Attempt::NotDone { reason },
-            _ => Attempt::Unknown { reason, by },
-        }
+        reference::refused(status, error, |name| self.node_named(name))
     }
 }
 
@@ -187,10 +165,7 @@ impl Adapter for ReferenceHttp {
         let url = format!("{}/status", self.nodes[node].base);
         let response = self.client.get(url).timeout(limit).send().await.ok()?;
         let status: Status = serde_json::from_slice(&read_body(response).await.ok()?).ok()?;
-        Some(match status.role {
-            Role::Primary => Standing::Primary(status.epoch),
-            Role::Backup | Role::Candidate => Standing::Other,
-        })
+        Some(reference::standing(&status))
     }
 }
 

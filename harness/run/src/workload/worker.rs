@@ -34,7 +34,7 @@ use crate::pacing::Alarm;
 /// Records wait at most so long for company.
 const FLUSH_INTERVAL: StdDuration = StdDuration::from_millis(20);
 /// Operations end by their own timeout; so much later they are given up from outside.
-const DRAIN_MARGIN: Duration = Duration::from_millis(200);
+pub(crate) const DRAIN_MARGIN: Duration = Duration::from_millis(200);
 
 /// What a worker is started for.
 #[derive(Debug, Clone, PartialEq)]
