@@ -74,6 +74,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   shakedown run experiments/smoke
   shakedown run primary-dies.toml --trials 20 --out results/before
+  shakedown run experiments/known-answers --stage simulation --trials 200
   shakedown run experiments/known-answers --no-expect --format json > verdict.json
 
 Everything is kept in results/<run>: the plan, each operation and event, logs, verdict.json, junit.xml.";
@@ -102,7 +103,7 @@ pub struct Run {
 /// Values that take the place of the experiment file's.
 #[derive(Debug, Args)]
 pub struct PlanOverrides {
-    /// Stage to run on, instead of the file's
+    /// Stage to run on, instead of the file's: local (real processes) or simulation (virtual time)
     #[arg(long)]
     pub stage: Option<String>,
     /// Number of trials, instead of the file's

@@ -111,6 +111,9 @@ fn trouble(end: &TrialEnd) -> Option<String> {
     }
 }
 
+/// With more trials than this, only each tenth of them has a line, and what went wrong.
+const TRIALS_TOLD_MAX: u32 = 100;
+
 /// One line for each step worth reading in a log.
 #[derive(Default)]
 struct Lines {
@@ -122,6 +125,23 @@ struct Lines {
 impl Lines {
     fn say(&self, what: &str) {
         anstream::eprintln!("[{}/{}] {} {what}", self.done + 1, self.trials, self.trial);
+    }
+
+    fn say_if_few(&self, what: &str) {
+        if self.trials <= TRIALS_TOLD_MAX {
+            self.say(what);
+        }
+    }
+
+    fn ended(&mut self, end: &TrialEnd) {
+        match trouble(end) {
+            Some(trouble) => self.say(&trouble),
+            None if (self.done + 1).is_multiple_of(self.trials.div_ceil(10)) => self.say("done"),
+            None => self.say_if_few("done"),
+        }
+        if !matches!(end, TrialEnd::Void(_)) {
+            self.done += 1;
+        }
     }
 }
 
@@ -143,18 +163,15 @@ impl Progress for Lines {
             }
             ProgressEvent::PhaseStarted { .. } => {}
             ProgressEvent::FaultEffective { fault, nodes } => {
-                self.say(&format!("{fault} in effect on {}", nodes.join(", ")));
+                self.say_if_few(&format!("{fault} in effect on {}", nodes.join(", ")));
             }
-            ProgressEvent::FaultHealed { fault } => self.say(&format!("{fault} healed")),
+            ProgressEvent::FaultHealed { fault } => {
+                self.say_if_few(&format!("{fault} healed"));
+            }
             ProgressEvent::FaultUnverified { fault, reason } => {
                 self.say(&format!("{fault} not verified: {reason}"));
             }
-            ProgressEvent::TrialEnded { end } => {
-                self.say(trouble(&end).as_deref().unwrap_or("done"));
-                if !matches!(end, TrialEnd::Void(_)) {
-                    self.done += 1;
-                }
-            }
+            ProgressEvent::TrialEnded { end } => self.ended(&end),
             ProgressEvent::Warning { message } => anstream::eprintln!("warning: {message}"),
         }
     }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shakedown_contracts::plan::Plan;
+use shakedown_contracts::plan::{Plan, Stage};
 use shakedown_contracts::run_directory::{ExperimentDirectory, RunDirectory};
 use shakedown_contracts::units::Duration;
 
@@ -25,6 +25,9 @@ const REPETITIONS_MAX: u32 = 3;
 
 /// What a trial takes besides its phases: network, processes, final reads.
 const OVERHEAD: Duration = Duration::from_millis(700);
+
+/// A simulated trial of some ten virtual seconds, with its files.
+const SIMULATED_TRIAL: Duration = Duration::from_millis(60);
 
 /// Where and with what to run.
 #[derive(Debug, Clone)]
@@ -211,10 +214,11 @@ fn estimate(plans: &[Plan]) -> Duration {
             .warm_up
             .saturating_add(phases.fault)
             .saturating_add(phases.settle);
-        measured
-            .saturating_add(OVERHEAD)
-            .as_nanos()
-            .saturating_mul(plan.trials.len() as u64)
+        let trial = match plan.stage {
+            Stage::Local => measured.saturating_add(OVERHEAD),
+            Stage::Simulation => SIMULATED_TRIAL,
+        };
+        trial.as_nanos().saturating_mul(plan.trials.len() as u64)
     };
     Duration::from_nanos(plans.iter().map(one).fold(0, u64::saturating_add))
 }

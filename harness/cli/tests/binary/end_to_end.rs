@@ -277,3 +277,46 @@ fn a_full_disk_is_told_clearly_and_what_was_recorded_stays_readable() {
         text(&output)
     );
 }
+
+#[test]
+fn a_simulated_run_needs_no_namespaces_and_repeats_byte_for_byte() {
+    let scratch = Scratch::new("simulated");
+    scratch.experiment("killed.toml", PRIMARY_KILLED);
+    let run = |out: &str| {
+        let arguments = [
+            "run",
+            "killed.toml",
+            "--stage",
+            "simulation",
+            "--trials",
+            "3",
+        ];
+        let output = scratch.run(&[&arguments[..], &["--out", out]].concat());
+        assert_eq!(code(&output), 0, "{}", text(&output));
+    };
+    // Two processes, so that nothing can hang on addresses or on a hash's seed.
+    run("first");
+    run("second");
+    for trial in ["1", "2", "3"] {
+        for file in ["history.jsonl", "events.jsonl"] {
+            let read = |out: &str| {
+                let path = scratch
+                    .path()
+                    .join(out)
+                    .join("killed")
+                    .join(trial)
+                    .join(file);
+                fs::read_to_string(path).expect("every trial is recorded")
+            };
+            let first = read("first");
+            assert!(first.lines().count() > 10, "{file} of trial {trial}");
+            assert_eq!(first, read("second"), "{file} of trial {trial}");
+        }
+    }
+    let seeds = |out: &str| verdict_of(&scratch, out)["experiments"][0]["metrics"].clone();
+    let spread = seeds("first")["detection.first"].clone();
+    assert_ne!(
+        spread["min"], spread["max"],
+        "trials have seeds of their own"
+    );
+}
