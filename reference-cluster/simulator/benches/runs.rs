@@ -1,6 +1,7 @@
 //! How many runs of a minute of virtual time one core gets through, and how many events.
 //!
-//! `cargo bench -p shakedown-simulator --bench runs`; every write must be answered.
+//! `cargo bench -p shakedown-simulator --bench runs [-- part of a line's name]`; every write must be
+//! answered.
 
 #![expect(
     clippy::unwrap_used,
@@ -76,7 +77,12 @@ fn main() {
         "{:<30} {:>10} {:>10} {:>12}",
         "a minute of", "ms a run", "runs/min", "events/s"
     );
-    for line in &LINES {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let is_wanted = |line: &&Line| wanted.iter().all(|part| line.name.contains(part));
+    for line in LINES.iter().filter(is_wanted) {
         let (mut runs, mut events, began) = (0_u32, 0, Instant::now());
         while began.elapsed().as_secs_f64() < MEASURE_S {
             events += run(line, u64::from(runs));

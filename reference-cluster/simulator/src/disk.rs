@@ -77,7 +77,10 @@ impl Disk {
         let mut took = self.time(&first.1, model);
         let append = is_append(&first);
         self.under_way.push(first);
-        while append && let Some(next) = self.waiting.pop_front_if(|next| is_append(next)) {
+        while append && self.waiting.front().is_some_and(is_append) {
+            let Some(next) = self.waiting.pop_front() else {
+                break;
+            };
             took = took.saturating_add(writing(length(&next.1), model));
             self.under_way.push(next);
         }

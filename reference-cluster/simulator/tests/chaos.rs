@@ -82,7 +82,7 @@ impl Chaos {
             })
         } else {
             LinkEffect::Loss(Loss {
-                loss: Ratio::new(0.2).unwrap(),
+                loss: Ratio::new(0.2).expect("a share"),
                 correlation: Ratio::default(),
             })
         };

@@ -21,7 +21,7 @@ fn hash(seed: u64) -> u64 {
     let delay = LinkEffect::Delay(Delay {
         latency: Duration::from_millis(20),
         jitter: Duration::from_millis(5),
-        correlation: Ratio::new(0.2).unwrap(),
+        correlation: Ratio::new(0.2).expect("a share"),
         distribution: Distribution::Normal,
     });
     for turn in 0..200_u64 {

@@ -81,7 +81,7 @@ impl Group {
     pub fn of(setup: Setup) -> Group {
         let names: Vec<String> = setup.nodes.iter().map(|node| node.name.clone()).collect();
         let mut group = Group {
-            world: World::new(setup).unwrap(),
+            world: World::new(setup).expect("the strategies are valid"),
             names,
             events: Vec::new(),
             answers: BTreeMap::new(),
