@@ -10,8 +10,23 @@
 //! Invariant: a run is a function of its [`Setup`] and of the calls made. All randomness is keyed by
 //! (seed, purpose, entity), so that one fault more changes no draw of anything it does not touch.
 
+mod agenda;
+mod calls;
+mod connection;
+mod dialling;
+mod disk;
+mod draws;
 mod happening;
+mod inputs;
+mod links;
+mod machine;
+mod packet;
+mod packets;
+mod processes;
 mod setup;
+mod streams;
+mod timers;
+mod trace;
 mod world;
 
 pub use shakedown_core::interface::{ClientReply, ClientRequest};

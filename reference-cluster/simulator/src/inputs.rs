@@ -1,0 +1,166 @@
+//! What a node is given, and what becomes of what it wants: the driver of `shakedown-node` without
+//! its sockets.
+//!
+//! A step takes no time. A real node takes some tens of microseconds, far below what any strategy
+//! waits for.
+
+use shakedown_contracts::event::Event;
+use shakedown_core::interface::{Input, Output, Timer};
+
+use crate::agenda::Due;
+use crate::disk::per_mib;
+use crate::machine::{Notice, Process};
+use crate::packet::{Packet, Way};
+use crate::processes::Death;
+use crate::timers::Expiry;
+use crate::world::World;
+
+impl World {
+    /// Something comes for a process: it takes it, or will after its pause.
+    pub(crate) fn notify(&mut self, node: u32, notice: Notice) {
+        let machine = &mut self.machines[node as usize];
+        match machine.process {
+            Process::None => {}
+            Process::Booting | Process::Running(_) if machine.paused => machine.keep(notice),
+            Process::Booting => {
+                if let Notice::Boot = notice {
+                    self.boot(node);
+                }
+            }
+            Process::Running(_) => self.take(node, notice),
+        }
+    }
+
+    fn take(&mut self, node: u32, notice: Notice) {
+        let input = match notice {
+            Notice::Heartbeat(from, heartbeat) => Input::Heartbeat { from, heartbeat },
+            Notice::Message(from, message) => Input::Message { from, message },
+            Notice::DiskDone(token) => Input::DiskDone { token },
+            Notice::Timer(timer) => Input::Timer { timer },
+            Notice::Connected(to) => return self.reconnected(node, to),
+            Notice::Broken(to) => {
+                self.reconnected(node, to);
+                return self.dial_after_break(Way { from: node, to });
+            }
+            Notice::Request(call) => match self.take_request(call) {
+                Some(input) => input,
+                None => return, // The client hung up before the node saw its request.
+            },
+            Notice::Dial { way, dial, attempt } => return self.dial(way, dial, attempt),
+            Notice::Boot => return,
+        };
+        self.step(node, input);
+    }
+
+    fn reconnected(&mut self, node: u32, to: u32) {
+        if let Some(peer) = self.machines[node as usize].peer(to) {
+            self.step(node, Input::Reconnected { peer });
+        }
+    }
+
+    /// One step of a node.
+    pub(crate) fn step(&mut self, node: u32, input: Input) {
+        let Process::Running(process) = &mut self.machines[node as usize].process else {
+            return;
+        };
+        self.trace.input(self.now, node, &input);
+        for output in process.step(self.now, input) {
+            self.trace.output(&output);
+            if let Output::Fatal { message } = output {
+                self.machines[node as usize].last_words = Some(message);
+                return self.end_process(node, Death::Process, ("exit code 1", false));
+            }
+            self.carry_out(node, output);
+        }
+    }
+
+    fn carry_out(&mut self, node: u32, output: Output) {
+        let machine = &mut self.machines[node as usize];
+        match output {
+            Output::SendHeartbeat { to, heartbeat } => {
+                if let Some(to) = machine.endpoint(to) {
+                    // A datagram that does not get through is lost.
+                    let way = Way { from: node, to };
+                    let _passage = self.transmit(way, Packet::Heartbeat(heartbeat));
+                }
+            }
+            Output::Send { to, message } => {
+                if let Some(to) = machine.endpoint(to) {
+                    self.send(Way { from: node, to }, message);
+                }
+            }
+            Output::SetTimer { timer, at } => {
+                if let Some(at) = machine.timers.set(timer, at.max(self.now)) {
+                    self.agenda.plan(at, Due::Timer { node, timer });
+                }
+            }
+            Output::Disk { token, operation } => {
+                machine.disk.submit(token, operation);
+                self.begin_disk(node);
+            }
+            Output::Reply { id, reply } => self.reply(id, reply),
+            Output::Note { event } => {
+                let event = self.completed(node, event);
+                self.report(node, event);
+            }
+            Output::Fatal { .. } => {}
+        }
+    }
+
+    /// The core has no clock of its own within a step: how long recovery took is the driver's to say.
+    fn completed(&self, node: u32, event: Event) -> Event {
+        match event {
+            Event::RecoveryCompleted { records, bytes, .. } => {
+                let read = self.machines[node as usize].disk.bytes();
+                let took = per_mib(self.disk.read_mib, read);
+                Event::RecoveryCompleted {
+                    records,
+                    bytes,
+                    took,
+                }
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn timer_is_due(&mut self, node: u32, timer: Timer) {
+        let now = self.now;
+        let machine = &mut self.machines[node as usize];
+        if machine.paused {
+            return machine.timers.expire_unheard(timer, now);
+        }
+        match machine.timers.expire(timer, now) {
+            Expiry::Fires => self.notify(node, Notice::Timer(timer)),
+            Expiry::Again(at) => self.agenda.plan(at, Due::Timer { node, timer }),
+            Expiry::Stale => {}
+        }
+    }
+
+    /// Begins the next disk operation, if one waits. A paused process begins none.
+    pub(crate) fn begin_disk(&mut self, node: u32) {
+        let machine = &mut self.machines[node as usize];
+        if machine.paused {
+            return;
+        }
+        if let Some(took) = machine.disk.begin(&self.disk) {
+            let generation = machine.generation;
+            let due = Due::Disk { node, generation };
+            self.agenda.plan(self.now.after(took), due);
+        }
+    }
+
+    pub(crate) fn disk_is_done(&mut self, node: u32, generation: u32) {
+        let machine = &mut self.machines[node as usize];
+        if machine.generation != generation {
+            return;
+        }
+        let mut tokens = std::mem::take(&mut self.tokens);
+        machine.disk.finish(|token| tokens.push(token));
+        // The next operation begins before the loop hears of this one.
+        self.begin_disk(node);
+        for token in tokens.drain(..) {
+            self.notify(node, Notice::DiskDone(token));
+        }
+        self.tokens = tokens;
+    }
+}
