@@ -4,7 +4,7 @@
 //! unfinished adds a reason and makes the experiment unknown; it is never left out in silence.
 
 use shakedown_contracts::event::{Event, EventRecord};
-use shakedown_contracts::plan::{Plan, WorkloadKind};
+use shakedown_contracts::plan::{Plan, Stage, WorkloadKind};
 use shakedown_contracts::verdict::{
     ExperimentVerdict, Finding, GateVerdict, Outcome, VERDICT_FORMAT,
 };
@@ -263,8 +263,12 @@ fn repeat(plan: &Plan) -> String {
     } else {
         plan.source.clone()
     };
+    let stage = match plan.stage {
+        Stage::Local => "",
+        Stage::Simulation => " --stage simulation",
+    };
     format!(
-        "shakedown run {source} --seed {} --trials {}",
+        "shakedown run {source}{stage} --seed {} --trials {}",
         plan.seed,
         plan.trials.len()
     )

@@ -320,3 +320,12 @@ fn a_simulated_run_needs_no_namespaces_and_repeats_byte_for_byte() {
         "trials have seeds of their own"
     );
 }
+
+#[test]
+fn every_experiment_of_the_project_goes_as_it_expects_in_simulation() {
+    let scratch = Scratch::new("experiments");
+    let experiments = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments");
+    let arguments = ["--stage", "simulation", "--trials", "2", "--out", "out"];
+    let output = scratch.run(&[&["run", experiments, "--quiet"][..], &arguments].concat());
+    assert_eq!(code(&output), 0, "{}", text(&output));
+}

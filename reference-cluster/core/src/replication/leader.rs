@@ -125,7 +125,9 @@ impl Replica {
         let mut heartbeat = tick && self.now.since(progress.last_sent) >= self.setting.beat;
         // Bounded: every turn sends entries of a finite window or ends.
         loop {
-            let new = progress.next <= last && progress.next - progress.matched <= WINDOW_ENTRIES;
+            // Without fencing another primary may have cut off what this backup had matched.
+            let ahead = progress.next.saturating_sub(progress.matched);
+            let new = progress.next <= last && ahead <= WINDOW_ENTRIES;
             let may_send = new && !(progress.probing && progress.probed);
             if !may_send && !heartbeat {
                 return;
