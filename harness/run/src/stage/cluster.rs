@@ -69,7 +69,10 @@ impl Cluster {
     pub async fn start_network(&mut self, hello: &NetworkOrder) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.start_network(hello).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_network(hello)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_network(hello);
+                Ok(())
+            }
         }
     }
 
@@ -80,7 +83,10 @@ impl Cluster {
     pub async fn start_node(&mut self, node: &str, hello: &NodeOrder) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.start_node(node, hello).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_node(node, hello)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_node(node, hello);
+                Ok(())
+            }
         }
     }
 
@@ -95,7 +101,10 @@ impl Cluster {
     ) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.start_clients(group, hello).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_clients(group, hello)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_clients(group, hello);
+                Ok(())
+            }
         }
     }
 
@@ -106,7 +115,10 @@ impl Cluster {
     pub async fn order_network(&mut self, order: &NetworkOrder) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.order_network(order).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_network(order)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_network(order);
+                Ok(())
+            }
         }
     }
 
@@ -117,7 +129,10 @@ impl Cluster {
     pub async fn order_node(&mut self, node: &str, order: &NodeOrder) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.order_node(node, order).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_node(node, order)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_node(node, order);
+                Ok(())
+            }
         }
     }
 
@@ -132,7 +147,10 @@ impl Cluster {
     ) -> Result<(), StageError> {
         match self {
             Cluster::Local(cluster) => cluster.order_clients(group, order).await,
-            Cluster::Simulation(cluster) => Ok(cluster.order_clients(group, order)),
+            Cluster::Simulation(cluster) => {
+                cluster.order_clients(group, order);
+                Ok(())
+            }
         }
     }
 
