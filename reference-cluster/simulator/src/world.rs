@@ -13,7 +13,7 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
-use shakedown_core::interface::DiskToken;
+use shakedown_core::interface::{DiskToken, Output};
 use shakedown_core::node::{ConfigError, Node};
 
 use crate::agenda::{Agenda, Due};
@@ -43,7 +43,8 @@ pub struct World {
     pub(crate) happenings: Vec<Happening>,
     pub(crate) trace: Trace,
     pub(crate) processes_started: i32,
-    /// Room for the tokens of one disk completion.
+    /// Room for the outputs of one step, and for the tokens of one disk completion.
+    pub(crate) outputs: Vec<Output>,
     pub(crate) tokens: Vec<DiskToken>,
     events: u64,
 }
@@ -82,6 +83,7 @@ impl World {
             happenings: Vec::new(),
             trace: Trace::default(),
             processes_started: 0,
+            outputs: Vec::new(),
             tokens: Vec::new(),
             events: 0,
         })
