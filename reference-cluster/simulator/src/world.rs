@@ -13,6 +13,7 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 use shakedown_core::interface::{DiskToken, Output};
 use shakedown_core::node::{ConfigError, Node};
 
@@ -24,7 +25,9 @@ use crate::machine::{Machine, Notice, Process};
 use crate::packet::Way;
 use crate::setup::{DiskModel, Setup};
 use crate::trace::Trace;
-use shakedown_contracts::units::Duration;
+
+/// More events at one moment than any run has: somebody plans the present again and again.
+const EVENTS_AT_ONCE_MAX: u32 = 10_000_000;
 
 /// Nodes, links, disks and calls at one moment of virtual time.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ pub struct World {
     pub(crate) outputs: Vec<Output>,
     pub(crate) tokens: Vec<DiskToken>,
     events: u64,
+    events_now: u32,
 }
 
 impl World {
@@ -86,6 +90,7 @@ impl World {
             outputs: Vec::new(),
             tokens: Vec::new(),
             events: 0,
+            events_now: 0,
         })
     }
 
@@ -105,8 +110,17 @@ impl World {
     /// after [`World::take_happenings`] until [`World::now`] is `moment`.
     pub fn run_until(&mut self, moment: Moment) {
         while let Some((at, due)) = self.agenda.take_due(moment) {
-            self.now = self.now.max(at);
+            if at > self.now {
+                self.now = at;
+                self.events_now = 0;
+            }
             self.events += 1;
+            self.events_now += 1;
+            assert!(
+                self.events_now < EVENTS_AT_ONCE_MAX,
+                "virtual time stands still at {}",
+                self.now
+            );
             self.handle(due);
             if !self.happenings.is_empty() {
                 return;
