@@ -97,21 +97,26 @@ impl Node {
     /// Takes one input and says what to do about it.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Output> {
         let mut out = Vec::new();
+        self.step_into(now, input, &mut out);
+        out
+    }
+
+    /// The same, for a driver that takes millions of steps: what to do is added to `out`.
+    pub fn step_into(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
         self.replica.at(now);
         if let Input::Start { checkpoints, log } = input {
             self.watch.start(now);
-            self.start(&checkpoints, &log, &mut out);
+            self.start(&checkpoints, &log, out);
         } else {
             self.watch.notice_own_pause(now);
-            self.take(now, input, &mut out);
+            self.take(now, input, out);
         }
-        self.watch.beat(now, self.replica.portrait(), &mut out);
-        if self.watch.judge(now, &mut out) {
+        self.watch.beat(now, self.replica.portrait(), out);
+        if self.watch.judge(now, out) {
             self.replica.suspicion_changed(self.watch.suspected());
         }
         self.replica.settle();
         out.extend(self.replica.take_outputs());
-        out
     }
 
     fn start(&mut self, checkpoints: &[Vec<u8>], log: &[u8], out: &mut Vec<Output>) {

@@ -42,9 +42,9 @@ struct Entry {
 }
 
 impl Entry {
-    /// Reversed: a [`BinaryHeap`] gives its greatest first.
-    fn rank(&self) -> (std::cmp::Reverse<Moment>, std::cmp::Reverse<u64>) {
-        (std::cmp::Reverse(self.at), std::cmp::Reverse(self.number))
+    /// Less is sooner.
+    fn rank(&self) -> u128 {
+        u128::from(self.at.0) << 64 | u128::from(self.number)
     }
 }
 
@@ -63,8 +63,9 @@ impl PartialOrd for Entry {
 }
 
 impl Ord for Entry {
+    /// Reversed: a [`BinaryHeap`] gives its greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
+        other.rank().cmp(&self.rank())
     }
 }
 

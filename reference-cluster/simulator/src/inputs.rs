@@ -64,14 +64,18 @@ impl World {
             return;
         };
         self.trace.input(self.now, node, &input);
-        for output in process.step(self.now, input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        process.step_into(self.now, input, &mut outputs);
+        for output in outputs.drain(..) {
             self.trace.output(&output);
             if let Output::Fatal { message } = output {
                 self.machines[node as usize].last_words = Some(message);
-                return self.end_process(node, Death::Process, ("exit code 1", false));
+                self.end_process(node, Death::Process, ("exit code 1", false));
+                break;
             }
             self.carry_out(node, output);
         }
+        self.outputs = outputs;
     }
 
     fn carry_out(&mut self, node: u32, output: Output) {

@@ -13,7 +13,8 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
-use shakedown_core::interface::DiskToken;
+use shakedown_contracts::units::Duration;
+use shakedown_core::interface::{DiskToken, Output};
 use shakedown_core::node::{ConfigError, Node};
 
 use crate::agenda::{Agenda, Due};
@@ -24,7 +25,9 @@ use crate::machine::{Machine, Notice, Process};
 use crate::packet::Way;
 use crate::setup::{DiskModel, Setup};
 use crate::trace::Trace;
-use shakedown_contracts::units::Duration;
+
+/// More events at one moment than any run has: somebody plans the present again and again.
+const EVENTS_AT_ONCE_MAX: u32 = 10_000_000;
 
 /// Nodes, links, disks and calls at one moment of virtual time.
 #[derive(Debug)]
@@ -43,9 +46,11 @@ pub struct World {
     pub(crate) happenings: Vec<Happening>,
     pub(crate) trace: Trace,
     pub(crate) processes_started: i32,
-    /// Room for the tokens of one disk completion.
+    /// Room for the outputs of one step, and for the tokens of one disk completion.
+    pub(crate) outputs: Vec<Output>,
     pub(crate) tokens: Vec<DiskToken>,
     events: u64,
+    events_now: u32,
 }
 
 impl World {
@@ -82,8 +87,10 @@ impl World {
             happenings: Vec::new(),
             trace: Trace::default(),
             processes_started: 0,
+            outputs: Vec::new(),
             tokens: Vec::new(),
             events: 0,
+            events_now: 0,
         })
     }
 
@@ -103,8 +110,17 @@ impl World {
     /// after [`World::take_happenings`] until [`World::now`] is `moment`.
     pub fn run_until(&mut self, moment: Moment) {
         while let Some((at, due)) = self.agenda.take_due(moment) {
-            self.now = self.now.max(at);
+            if at > self.now {
+                self.now = at;
+                self.events_now = 0;
+            }
             self.events += 1;
+            self.events_now += 1;
+            assert!(
+                self.events_now < EVENTS_AT_ONCE_MAX,
+                "virtual time stands still at {}",
+                self.now
+            );
             self.handle(due);
             if !self.happenings.is_empty() {
                 return;

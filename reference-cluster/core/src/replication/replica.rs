@@ -155,8 +155,8 @@ impl Replica {
     }
 
     /// What was asked for since the last call.
-    pub fn take_outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.out)
+    pub fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.out.drain(..)
     }
 
     /// What heartbeats say about this node.
