@@ -1,0 +1,84 @@
+//! Options of failure detectors: who notices that a node is gone, how soon, how often wrongly.
+//!
+//! Durations are of the observer's own clock. To compare two kinds, compare them at equal detection
+//! time: with their defaults, each suspects a dead peer about 400 ms after its last sign of life.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Duration;
+
+/// Failure detection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Detector {
+    /// Nobody notices anything.
+    None {},
+    /// Suspect after a fixed silence.
+    FixedTimeout {
+        /// Time between two heartbeats.
+        #[serde(default = "default_heartbeat_interval")]
+        heartbeat_interval: Duration,
+        /// Silence after which the peer is suspected.
+        #[serde(default = "default_timeout")]
+        timeout: Duration,
+        /// True: the evidence of life is the ACK of one's own heartbeat, which proves both
+        /// directions. False: the peer's heartbeat alone.
+        #[serde(default = "default_ack")]
+        ack: bool,
+    },
+    /// Suspect when the silence is improbable after the arrivals so far (Hayashibara 2004).
+    PhiAccrual {
+        /// Time between two heartbeats.
+        #[serde(default = "default_heartbeat_interval")]
+        heartbeat_interval: Duration,
+        /// Suspect at φ = −log10 P(silence this long) above this.
+        #[serde(default = "default_threshold")]
+        threshold: f64,
+        /// Least standard deviation assumed.
+        #[serde(default = "default_min_std_deviation")]
+        min_std_deviation: Duration,
+        /// Added to the mean of the arrivals.
+        #[serde(default)]
+        acceptable_pause: Duration,
+        /// Arrivals remembered.
+        #[serde(default = "default_window")]
+        window: u32,
+        /// As in `fixed-timeout`.
+        #[serde(default = "default_ack")]
+        ack: bool,
+    },
+}
+
+fn default_heartbeat_interval() -> Duration {
+    Duration::from_millis(50)
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_millis(400)
+}
+
+fn default_ack() -> bool {
+    true
+}
+
+fn default_threshold() -> f64 {
+    8.0
+}
+
+fn default_min_std_deviation() -> Duration {
+    Duration::from_millis(10)
+}
+
+fn default_window() -> u32 {
+    1000
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Detector::FixedTimeout {
+            heartbeat_interval: default_heartbeat_interval(),
+            timeout: default_timeout(),
+            ack: default_ack(),
+        }
+    }
+}
