@@ -25,7 +25,8 @@ pub struct Heartbeat {
     /// Which run of the process sent the heartbeat (its start on the monotonic clock): an ACK to a
     /// process that is gone proves nothing to its successor.
     pub incarnation: u64,
-    /// Counts the heartbeats of one incarnation to all peers.
+    /// The point of the incarnation's schedule that the heartbeat stands for, counted from 1; the
+    /// same to all peers. Points that were slept through are skipped.
     pub sequence: u64,
     /// The newest epoch the sender of this datagram knows.
     pub epoch: u64,

@@ -26,6 +26,23 @@ pub enum Detector {
         #[serde(default = "default_ack")]
         ack: bool,
     },
+    /// Suspect when no heartbeat as fresh as due has come by its expected arrival and a margin
+    /// (NFD-E; Chen, Toueg, Aguilera 2002).
+    Chen {
+        /// Time between two heartbeats.
+        #[serde(default = "default_heartbeat_interval")]
+        heartbeat_interval: Duration,
+        /// Added to the expected arrival of the next heartbeat. A crash is noticed at most
+        /// `heartbeat_interval` + `margin` after it, whatever the network's mean delay.
+        #[serde(default = "default_margin")]
+        margin: Duration,
+        /// Arrivals from which the next is expected.
+        #[serde(default = "default_window")]
+        window: u32,
+        /// As in `fixed-timeout`.
+        #[serde(default = "default_ack")]
+        ack: bool,
+    },
     /// Suspect when the silence is improbable after the arrivals so far (Hayashibara 2004).
     PhiAccrual {
         /// Time between two heartbeats.
@@ -55,6 +72,11 @@ fn default_heartbeat_interval() -> Duration {
 
 fn default_timeout() -> Duration {
     Duration::from_millis(400)
+}
+
+/// With the default interval: noticed after 400 ms, as by the default fixed timeout.
+fn default_margin() -> Duration {
+    Duration::from_millis(350)
 }
 
 fn default_ack() -> bool {

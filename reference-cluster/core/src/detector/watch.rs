@@ -18,7 +18,7 @@ use shakedown_contracts::strategy::Detector as Options;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::{Detector, detector, rhythm};
+use super::{Detector, Evidence, detector, rhythm};
 use crate::interface::{Output, Peer, Timer};
 use crate::message::Heartbeat;
 use crate::node::ConfigError;
@@ -135,7 +135,10 @@ impl Watch {
         if now < self.heartbeat_due {
             return;
         }
-        self.sequence += 1;
+        // The newest point of the schedule that has come; those that were slept through are left
+        // out, so that a sequence tells when its heartbeat was due.
+        let missed = now.since(self.heartbeat_due).as_nanos() / interval.as_nanos();
+        self.sequence += 1 + missed;
         for watched in &self.peers {
             let heartbeat = Heartbeat {
                 ack: false,
@@ -150,8 +153,6 @@ impl Watch {
                 heartbeat,
             });
         }
-        // The next point of the schedule in the future: beats that were slept through are left out.
-        let missed = now.since(self.heartbeat_due).as_nanos() / interval.as_nanos();
         let step = interval.as_nanos().saturating_mul(missed + 1);
         self.heartbeat_due = self.heartbeat_due.after(Duration::from_nanos(step));
         out.push(Output::SetTimer {
@@ -192,7 +193,12 @@ impl Watch {
             return;
         }
         if heartbeat.ack == self.ack {
-            watched.detector.heard(now, watched.suspected);
+            let evidence = Evidence {
+                suspected: watched.suspected,
+                incarnation: heartbeat.incarnation,
+                sequence: heartbeat.sequence,
+            };
+            watched.detector.heard(now, evidence);
             watched.heard = true;
         }
     }
