@@ -11,7 +11,7 @@ mod replication;
 
 pub use detector::Detector;
 pub use recovery_log::{Checkpoint, Fsync, RecoveryLog};
-pub use replication::{Acknowledge, Fencing, Reads, Replication};
+pub use replication::{Acknowledge, Fallback, Fencing, Reads, Replication};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Detector, Fencing, Fsync, Reads, RecoveryLog, Replication, Strategy,
+    Acknowledge, Checkpoint, Detector, Fallback, Fencing, Fsync, Reads, RecoveryLog, Replication,
+    Strategy,
 };
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::{Bytes, Duration};
@@ -27,6 +28,7 @@ fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
         },
         replication: Replication::PrimaryBackup {
             acknowledge,
+            fallback: None,
             fencing,
             reads: Reads::ReadIndex,
         },
@@ -212,8 +214,15 @@ fn under_epochs_and_majorities_nothing_acknowledged_is_lost_and_no_epoch_is_shar
 }
 
 /// The primary is cut off from its backups, acknowledges what it can, and dies for good.
-fn cut_and_kill(acknowledge: Acknowledge) -> (usize, usize) {
-    let mut world = World::new(3, strategy(acknowledge, Fencing::Epoch), 11);
+fn cut_and_kill(acknowledge: Acknowledge, fallback: Option<Fallback>) -> (usize, usize) {
+    let mut strategy = strategy(acknowledge, Fencing::Epoch);
+    if let Replication::PrimaryBackup {
+        fallback: option, ..
+    } = &mut strategy.replication
+    {
+        *option = fallback;
+    }
+    let mut world = World::new(3, strategy, 11);
     world.run_for(Duration::from_millis(300));
     let mut client = Client::default();
     assert_eq!(world.primaries(), [0]);
@@ -238,8 +247,20 @@ fn cut_and_kill(acknowledge: Acknowledge) -> (usize, usize) {
 
 #[test]
 fn async_loses_what_only_the_dead_primary_had_and_majority_does_not() {
-    assert_eq!(cut_and_kill(Acknowledge::Async), (20, 10));
-    assert_eq!(cut_and_kill(Acknowledge::Majority), (10, 0));
+    assert_eq!(cut_and_kill(Acknowledge::Async, None), (20, 10));
+    assert_eq!(cut_and_kill(Acknowledge::Majority, None), (10, 0));
+}
+
+#[test]
+fn semi_sync_that_falls_back_loses_what_it_acknowledged_alone_and_the_strict_one_blocks() {
+    // The cut lasts 50 ms before the death, in which ten writes are asked for.
+    let fallback = Some(Fallback::After(Duration::from_millis(20)));
+    let (acknowledged, lost) = cut_and_kill(Acknowledge::SemiSync, fallback);
+    assert_eq!((acknowledged, lost), (20, 10));
+    assert_eq!(
+        cut_and_kill(Acknowledge::SemiSync, Some(Fallback::Never)),
+        (10, 0)
+    );
 }
 
 /// The primary is isolated, the others take over, the partition heals.

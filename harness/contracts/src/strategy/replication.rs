@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::Duration;
+
 /// How many nodes hold the data, and who takes over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -14,6 +16,10 @@ pub enum Replication {
         /// Who must hold a write before it is acknowledged.
         #[serde(default)]
         acknowledge: Acknowledge,
+        /// With `acknowledge = "semi-sync"` alone: what a primary does without a backup. Absent:
+        /// the default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallback: Option<Fallback>,
         /// What stops a deposed primary.
         #[serde(default)]
         fencing: Fencing,
@@ -27,6 +33,7 @@ impl Default for Replication {
     fn default() -> Self {
         Replication::PrimaryBackup {
             acknowledge: Acknowledge::default(),
+            fallback: None,
             fencing: Fencing::default(),
             reads: Reads::default(),
         }
@@ -39,11 +46,55 @@ impl Default for Replication {
 pub enum Acknowledge {
     /// The primary alone; backups follow.
     Async,
+    /// The primary and one backup (MySQL's semi-synchronous replication); `fallback` says for how
+    /// long. In a group of more than three a takeover can miss the one backup that holds a write.
+    SemiSync,
     /// A majority of the group, the primary included.
     #[default]
     Majority,
     /// Every node that is not suspected; a dead backup stalls writes until it is evicted.
     All,
+}
+
+/// What a semi-synchronous primary does while no backup holds its writes; written `"500ms"` or
+/// `"never"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Fallback {
+    /// It blocks.
+    Never,
+    /// After this long without progress it acknowledges alone until a backup is back in step
+    /// (wrong on purpose: what it acknowledges then dies with it).
+    After(Duration),
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Fallback::After(Duration::from_millis(500))
+    }
+}
+
+impl From<Fallback> for String {
+    fn from(value: Fallback) -> String {
+        match value {
+            Fallback::Never => "never".to_owned(),
+            Fallback::After(duration) => duration.to_string(),
+        }
+    }
+}
+
+impl TryFrom<String> for Fallback {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Fallback::Never);
+        }
+        let duration = text.parse().map(Fallback::After);
+        duration.map_err(|_| {
+            format!("{text:?} is no fallback; write \"never\" or a time like \"500ms\"")
+        })
+    }
 }
 
 /// What stops a deposed primary from serving.

@@ -12,9 +12,10 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::acknowledge::{Holder, committed};
+use super::acknowledge::{Holder, committed, held_by_a_backup};
 use super::reads::PendingRead;
 use super::replica::{Position, Replica};
+use super::semi_sync::{Extent, SemiSync};
 use crate::interface::{Peer, RequestId};
 use crate::message::Message;
 use crate::store::Command;
@@ -53,6 +54,7 @@ pub(super) struct Leadership {
     pub waiting: BTreeMap<u64, RequestId>,
     pub round: u64,
     pub reads: VecDeque<PendingRead>,
+    pub semi_sync: SemiSync,
 }
 
 impl Replica {
@@ -80,6 +82,7 @@ impl Replica {
             waiting: BTreeMap::new(),
             round: 0,
             reads: VecDeque::new(),
+            semi_sync: SemiSync::new(self.setting.rules.fallback),
         });
         self.leader = Some(self.setting.me);
         self.takeover_due = None;
@@ -262,7 +265,16 @@ impl Replica {
             position: self.durable,
             counted: true,
         };
-        let position = committed(&self.setting.rules, own, &holders);
+        let extent = Extent {
+            own: own.position,
+            held: held_by_a_backup(own, &holders),
+            last: self.entries.last().position,
+        };
+        leadership
+            .semi_sync
+            .judge(self.now, extent, self.setting.beat);
+        let alone = leadership.semi_sync.alone();
+        let position = committed(&self.setting.rules, own, &holders, alone);
         // Entries of older epochs are committed through one of this epoch.
         if position >= leadership.first || !self.setting.rules.fenced() {
             self.commit_to(position);

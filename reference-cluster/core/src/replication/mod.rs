@@ -10,6 +10,7 @@
 //! | `leader` | how a primary brings its backups up to date |
 //! | `follower` | what a backup takes, and from whom |
 //! | `acknowledge` | when is a write committed |
+//! | `semi_sync` | what a primary does when no backup holds its writes |
 //! | `reads` | when may a read be answered |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
@@ -25,9 +26,12 @@ mod primary_backup;
 mod reads;
 pub mod replica;
 mod requests;
+mod semi_sync;
 mod takeover;
 
 use shakedown_contracts::strategy::{Acknowledge, Fencing, Reads, Replication as Options};
+
+use shakedown_contracts::units::Duration;
 
 use crate::interface::Peer;
 
@@ -40,6 +44,8 @@ pub struct Rules {
     pub fixed_primary: Option<Peer>,
     /// Who must hold a write before it is acknowledged.
     pub acknowledge: Acknowledge,
+    /// How long a semi-synchronous primary waits for a backup; `None`: for ever.
+    pub fallback: Option<Duration>,
     /// What stops a deposed primary.
     pub fencing: Fencing,
     /// How a read knows that its primary still is one.
@@ -62,10 +68,6 @@ impl Rules {
 pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),
-        Options::PrimaryBackup {
-            acknowledge,
-            fencing,
-            reads,
-        } => primary_backup::rules(members, *acknowledge, *fencing, *reads),
+        Options::PrimaryBackup { .. } => primary_backup::rules(members, options),
     }
 }

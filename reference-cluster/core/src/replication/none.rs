@@ -13,6 +13,7 @@ pub fn rules(me: Peer) -> Rules {
         voters: if me == first { vec![first] } else { Vec::new() },
         fixed_primary: Some(first),
         acknowledge: Acknowledge::Async,
+        fallback: None,
         fencing: Fencing::Epoch,
         reads: Reads::Local,
     }

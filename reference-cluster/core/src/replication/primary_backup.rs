@@ -1,25 +1,38 @@
 //! Primary-backup: one primary, all others its backups; a backup takes over when the primary is
 //! suspected.
 
-use shakedown_contracts::strategy::{Acknowledge, Fencing, Reads};
+use shakedown_contracts::strategy::{Fallback, Fencing, Reads, Replication as Options};
 
 use super::Rules;
 use crate::interface::Peer;
 
 /// The rules of a group of `members`.
-pub fn rules(members: u32, acknowledge: Acknowledge, fencing: Fencing, reads: Reads) -> Rules {
+pub fn rules(members: u32, options: &Options) -> Rules {
+    let Options::PrimaryBackup {
+        acknowledge,
+        fallback,
+        fencing,
+        reads,
+    } = options
+    else {
+        unreachable!("the registry hands over primary-backup options alone");
+    };
     // Without fencing nobody refuses an older epoch, so that asking the others proves nothing.
-    let reads = if fencing == Fencing::None {
+    let reads = if *fencing == Fencing::None {
         Reads::Local
     } else {
-        reads
+        *reads
     };
-    let voters = (0..members).map(Peer).collect();
+    let fallback = match fallback.unwrap_or_default() {
+        Fallback::Never => None,
+        Fallback::After(wait) => Some(wait),
+    };
     Rules {
-        voters,
+        voters: (0..members).map(Peer).collect(),
         fixed_primary: None,
-        acknowledge,
-        fencing,
+        acknowledge: *acknowledge,
+        fallback,
+        fencing: *fencing,
         reads,
     }
 }

@@ -215,10 +215,13 @@ impl Replica {
     /// Sets the timer for the next tick, or for a takeover that is due before.
     pub(super) fn set_tick(&mut self) {
         let tick = self.now.after(self.setting.beat);
-        let at = self
-            .takeover_due
-            .map_or(tick, |due| due.min(tick))
-            .max(self.now);
+        let fallback = match &self.position {
+            Position::Primary(leadership) => leadership.semi_sync.due(),
+            Position::Backup | Position::Candidate(_) => None,
+        };
+        let fallback = fallback.filter(|due| *due > self.now);
+        let due = self.takeover_due.into_iter().chain(fallback).min();
+        let at = due.map_or(tick, |due| due.min(tick)).max(self.now);
         self.out.push(Output::SetTimer {
             timer: Timer::Replication,
             at,
