@@ -1,9 +1,8 @@
 //! The group as a whole, in virtual time: what it promises under faults, and that it breaks without.
 
-mod world;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::world::World;
 use shakedown_contracts::strategy::{
     Acknowledge, Checkpoint, Detector, Fallback, Fencing, Fsync, Reads, RecoveryLog, Replication,
     Strategy,
@@ -11,7 +10,6 @@ use shakedown_contracts::strategy::{
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::interface::{ClientReply, ClientRequest, RequestId};
-use world::World;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

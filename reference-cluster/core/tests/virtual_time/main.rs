@@ -1,0 +1,4 @@
+//! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
+
+mod replication;
+mod world;
