@@ -10,7 +10,9 @@ mod recovery_log;
 mod replication;
 
 pub use detector::Detector;
-pub use recovery_log::{Checkpoint, Fsync, RecoveryLog};
+pub use recovery_log::{
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+};
 pub use replication::{Acknowledge, Fallback, Fencing, Reads, Replication};
 
 /// The strategies of one cluster.

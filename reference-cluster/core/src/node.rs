@@ -7,7 +7,7 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{NodeConfig, Status};
-use shakedown_contracts::strategy::{RecoveryLog as RecoveryLogOptions, Strategy};
+use shakedown_contracts::strategy::{Checksum, RecoveryLog as RecoveryLogOptions, Strategy};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::detector::rhythm;
 use crate::detector::watch::Watch;
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::recovery_log::record::{Recovered, recover};
-use crate::recovery_log::{Found, empty_means_new, recovery_log};
+use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 
@@ -49,6 +49,7 @@ pub struct Node {
     watch: Watch,
     replica: Replica,
     forgetful: bool,
+    checksum: Checksum,
 }
 
 impl Node {
@@ -91,6 +92,7 @@ impl Node {
             watch,
             replica,
             forgetful,
+            checksum: checksum(log),
         })
     }
 
@@ -119,7 +121,7 @@ impl Node {
         if empty {
             return self.replica.start(Recovered::default(), None);
         }
-        match recover(checkpoints, log) {
+        match recover(self.checksum, checkpoints, log) {
             Ok(recovered) => {
                 // `took` is the driver's to fill in: a step has no clock.
                 let event = Event::RecoveryCompleted {

@@ -261,6 +261,8 @@ fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
         let recovery_log = RecoveryLog::Redo {
             fsync: Fsync::Never,
             checkpoint: Default::default(),
+            mean_time_between_failures: None,
+            checksum: Default::default(),
         };
         let mut cluster = Cluster::prepare(
             1,

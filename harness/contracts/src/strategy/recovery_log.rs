@@ -19,14 +19,26 @@ pub enum RecoveryLog {
         /// When the state is written whole, so that the log before it can go.
         #[serde(default)]
         checkpoint: Checkpoint,
+        /// With `checkpoint = "young-daly"` alone: mean time between two failures of the node.
+        /// Absent: [`DEFAULT_MEAN_TIME_BETWEEN_FAILURES`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_time_between_failures: Option<Duration>,
+        /// How altered bytes are noticed.
+        #[serde(default)]
+        checksum: Checksum,
     },
 }
+
+/// Mean time between two failures of a node, where `young-daly` is not told.
+pub const DEFAULT_MEAN_TIME_BETWEEN_FAILURES: Duration = Duration::from_secs(3600);
 
 impl Default for RecoveryLog {
     fn default() -> Self {
         RecoveryLog::Redo {
             fsync: Fsync::default(),
             checkpoint: Checkpoint::default(),
+            mean_time_between_failures: None,
+            checksum: Checksum::default(),
         }
     }
 }
@@ -46,6 +58,18 @@ pub enum Fsync {
     Never,
 }
 
+/// How altered bytes of log and checkpoints are noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// CRC32C over each record and each checkpoint: a torn tail is cut, anything else is refused.
+    #[default]
+    Crc32c,
+    /// Not at all (wrong on purpose): what can be parsed is believed, and what cannot be ends the
+    /// log, whatever follows.
+    None,
+}
+
 /// When a checkpoint is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -56,6 +80,9 @@ pub enum Checkpoint {
     Bytes(Bytes),
     /// After this time.
     Every(Duration),
+    /// After √(2·C·M): C is what the node's last checkpoint took, M the mean time between
+    /// failures (Young 1974, Daly 2006).
+    YoungDaly,
     /// After 4 MiB of log.
     #[default]
     Default,
@@ -67,7 +94,7 @@ impl Checkpoint {
         match self {
             Checkpoint::Bytes(bytes) => Some(bytes.0),
             Checkpoint::Default => Some(4 << 20),
-            Checkpoint::None | Checkpoint::Every(_) => None,
+            Checkpoint::None | Checkpoint::Every(_) | Checkpoint::YoungDaly => None,
         }
     }
 }
@@ -78,6 +105,7 @@ impl From<Checkpoint> for String {
             Checkpoint::None => "none".to_owned(),
             Checkpoint::Bytes(bytes) => bytes.to_string(),
             Checkpoint::Every(duration) => duration.to_string(),
+            Checkpoint::YoungDaly => "young-daly".to_owned(),
             Checkpoint::Default => "4MiB".to_owned(),
         }
     }
@@ -90,9 +118,12 @@ impl TryFrom<String> for Checkpoint {
         if text == "none" {
             return Ok(Checkpoint::None);
         }
+        if text == "young-daly" {
+            return Ok(Checkpoint::YoungDaly);
+        }
         let bytes = text.parse().map(Checkpoint::Bytes);
         bytes.or_else(|_| text.parse().map(Checkpoint::Every)).map_err(|_| {
-            format!("{text:?} is no checkpoint rule; write \"none\", a size like \"4MiB\" or a time like \"10s\"")
+            format!("{text:?} is no checkpoint rule; write \"none\", a size like \"4MiB\", a time like \"10s\", or \"young-daly\"")
         })
     }
 }

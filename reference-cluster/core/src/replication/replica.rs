@@ -336,7 +336,9 @@ impl Replica {
                 .cloned()
                 .map(Record::Entry),
         );
-        self.last_ticket = self.log.checkpoint(&state, &records, &mut self.out);
+        self.last_ticket = self
+            .log
+            .checkpoint(self.now, &state, &records, &mut self.out);
         self.checkpointed = self.committed;
     }
 
@@ -344,7 +346,9 @@ impl Replica {
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
         let state = CheckpointState { point, store };
         let records = self.promise_record();
-        self.last_ticket = self.log.checkpoint(&state, &records, &mut self.out);
+        self.last_ticket = self
+            .log
+            .checkpoint(self.now, &state, &records, &mut self.out);
         self.store = state.store;
         self.entries = EntryLog::new(point, Vec::new());
         self.committed = point.position;
@@ -365,7 +369,7 @@ impl Replica {
 
     /// A disk operation is done.
     pub fn disk_done(&mut self, token: DiskToken) {
-        self.log.disk_done(token, &mut self.out);
+        self.log.disk_done(self.now, token, &mut self.out);
     }
 
     /// The sync timer is due.

@@ -1,4 +1,5 @@
 //! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
 
 mod replication;
+mod single_node;
 mod world;

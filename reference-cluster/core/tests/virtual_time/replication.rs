@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::World;
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Detector, Fallback, Fencing, Fsync, Reads, RecoveryLog, Replication,
-    Strategy,
+    Acknowledge, Checkpoint, Checksum, Detector, Fallback, Fencing, Fsync, Reads, RecoveryLog,
+    Replication, Strategy,
 };
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::{Bytes, Duration};
@@ -23,6 +23,8 @@ fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
         recovery_log: RecoveryLog::Redo {
             fsync: Fsync::Group,
             checkpoint: Checkpoint::Bytes(Bytes(8192)),
+            mean_time_between_failures: None,
+            checksum: Checksum::Crc32c,
         },
         replication: Replication::PrimaryBackup {
             acknowledge,
@@ -485,6 +487,8 @@ fn forgotten(fsync: Fsync) -> usize {
         strategy.recovery_log = RecoveryLog::Redo {
             fsync,
             checkpoint: Checkpoint::None,
+            mean_time_between_failures: None,
+            checksum: Checksum::Crc32c,
         };
         let mut world = World::new(3, strategy, *seed);
         world.run_for(Duration::from_millis(500));

@@ -64,6 +64,8 @@ pub struct World {
     /// Least and added random delay of a datagram or message.
     pub delay: (Duration, Duration),
     pub loss: f64,
+    /// What every checkpoint takes, instead of as long as a sync.
+    pub checkpoint_takes: Option<Duration>,
     configs: Vec<NodeConfig>,
     queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
     queued: u64,
@@ -102,6 +104,7 @@ impl World {
             traced: false,
             delay: (Duration::from_micros(200), Duration::from_micros(800)),
             loss: 0.0,
+            checkpoint_takes: None,
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -333,6 +336,9 @@ impl World {
             Output::Disk { token, operation } => {
                 let work = match operation {
                     DiskOperation::Append { .. } => Duration::from_micros(5),
+                    DiskOperation::Checkpoint { .. } if self.checkpoint_takes.is_some() => {
+                        self.checkpoint_takes.unwrap_or_default()
+                    }
                     _ => self.random.duration_up_to(Duration::from_millis(2)),
                 };
                 let machine = &mut self.machines[index as usize];
