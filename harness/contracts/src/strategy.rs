@@ -13,7 +13,9 @@ pub use detector::Detector;
 pub use recovery_log::{
     Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
 };
-pub use replication::{Acknowledge, Fallback, Fencing, Reads, Replication};
+pub use replication::{
+    Acknowledge, DEFAULT_LEASE, Fallback, Fencing, Reads, Replication, default_drift_bound,
+};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,10 @@
 //! An option that would have no effect is refused: an experiment that sets it asks a question that
 //! its run would not answer.
 
-use shakedown_contracts::strategy::{Acknowledge, Fallback, Fencing, Reads, Replication};
+use shakedown_contracts::strategy::{
+    Acknowledge, DEFAULT_LEASE, Fallback, Fencing, Reads, Replication, default_drift_bound,
+};
+use shakedown_contracts::units::{Duration, Ratio};
 
 use crate::reader::{TableReader, quoted};
 
@@ -15,11 +18,15 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> Replication {
     let acknowledge = acknowledge(part);
     let fallback = fallback(part, acknowledge);
     let (fencing, reads) = fencing_and_reads(part);
+    let leased = fencing == Fencing::Lease || reads == Reads::Lease;
+    let (lease, drift_bound) = lease(part, leased);
     Replication::PrimaryBackup {
         acknowledge,
         fallback,
         fencing,
         reads,
+        lease,
+        drift_bound,
     }
 }
 
@@ -68,20 +75,54 @@ fn fallback(part: &TableReader<'_>, acknowledge: Acknowledge) -> Option<Fallback
 fn fencing_and_reads(part: &TableReader<'_>) -> (Fencing, Reads) {
     let fencing = part.choice(
         "fencing",
-        &[("none", Fencing::None), ("epoch", Fencing::Epoch)],
+        &[
+            ("none", Fencing::None),
+            ("epoch", Fencing::Epoch),
+            ("lease", Fencing::Lease),
+        ],
     );
     let reads = part.choice(
         "reads",
-        &[("local", Reads::Local), ("read-index", Reads::ReadIndex)],
+        &[
+            ("local", Reads::Local),
+            ("lease", Reads::Lease),
+            ("read-index", Reads::ReadIndex),
+        ],
     );
     let fencing = fencing.unwrap_or_default();
-    if reads == Some(Reads::ReadIndex) && fencing == Fencing::None {
-        let message = "`reads = \"read-index\"` has no effect without fencing: nobody refuses";
-        part.invalid(
-            "reads",
-            message,
-            "set `fencing = \"epoch\"`, or leave `reads` out",
-        );
+    let asking = [("read-index", Reads::ReadIndex), ("lease", Reads::Lease)];
+    for (name, asking) in asking {
+        if reads == Some(asking) && fencing == Fencing::None {
+            let message =
+                format!("`reads = \"{name}\"` has no effect without fencing: nobody refuses");
+            let hint = "set `fencing = \"epoch\"`, or leave `reads` out";
+            part.invalid("reads", message, hint);
+        }
     }
     (fencing, reads.unwrap_or_default())
+}
+
+/// Length and drift bound, where something rests on a lease.
+fn lease(part: &TableReader<'_>, leased: bool) -> (Option<Duration>, Option<Ratio>) {
+    let length = part.duration_above_zero("lease").map(|placed| placed.value);
+    let drift_bound = part.ratio("drift_bound");
+    if leased {
+        let length = length.unwrap_or(DEFAULT_LEASE);
+        return (
+            Some(length),
+            Some(drift_bound.unwrap_or_else(default_drift_bound)),
+        );
+    }
+    for key in ["lease", "drift_bound"] {
+        if part.has(key) {
+            let message =
+                format!("`{key}` has no effect where neither `fencing` nor `reads` is \"lease\"");
+            part.invalid(
+                key,
+                message,
+                "set one of them to \"lease\", or leave this out",
+            );
+        }
+    }
+    (None, None)
 }

@@ -6,6 +6,7 @@
 //! refuse a deposed primary where the data is stored.
 
 use serde::{Deserialize, Serialize};
+use shakedown_contracts::time::Moment;
 
 use crate::store::{Command, Store};
 
@@ -108,6 +109,8 @@ pub enum Message {
         entries: Vec<Entry>,
         /// Position up to which the group has committed.
         committed: u64,
+        /// When it was sent, by the primary's clock.
+        sent: Moment,
     },
     /// Backup to primary: everything up to `position` is the primary's and is durable here.
     Appended {
@@ -115,6 +118,10 @@ pub enum Message {
         epoch: u64,
         /// Up to here.
         position: u64,
+        /// That of the answered `Append`: from then on the backup grants a lease, where there are
+        /// leases. A `Snapshot` is answered without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent: Option<Moment>,
     },
     /// Backup to primary: `previous` is not in this log.
     Mismatch {
@@ -230,6 +237,7 @@ mod tests {
             },
             entries: vec![entry],
             committed: 3,
+            sent: Moment(5),
         };
         let json = serde_json::to_string(&message).unwrap();
         assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);

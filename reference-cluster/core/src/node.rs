@@ -86,6 +86,7 @@ impl Node {
             patience: watch.nominal_silence(),
             empty_means_new: empty_means_new(log),
         };
+        check_lease(&setting)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
         let replica = Replica::new(setting, recovery_log(log)?, config.seed);
         Ok(Node {
@@ -172,6 +173,21 @@ impl Node {
     pub fn status(&self) -> Status {
         self.replica.status()
     }
+}
+
+/// A lease that the beats cannot renew in time would be an outage.
+fn check_lease(setting: &Setting) -> Result<(), ConfigError> {
+    let Some(terms) = setting.rules.lease else {
+        return Ok(());
+    };
+    if terms.length < setting.beat.saturating_add(setting.beat) {
+        return Err(ConfigError::Value {
+            key: "replication.lease",
+            value: terms.length.to_string(),
+            hint: "give at least two heartbeat intervals, better four or more",
+        });
+    }
+    Ok(())
 }
 
 /// The step of retries: a heartbeat, within reason.

@@ -75,6 +75,7 @@ mod tests {
             fallback: None,
             fencing,
             reads: Reads::Local,
+            lease: None,
         };
         let holder = |&(position, counted): &(u64, bool)| Holder { position, counted };
         let backups: Vec<Holder> = backups.iter().map(holder).collect();

@@ -40,6 +40,8 @@ pub(super) struct Progress {
     snapshot_sent: Option<Moment>,
     /// Newest round of a read that it confirmed.
     pub confirmed: u64,
+    /// When the newest message was sent whose answer has come: the beginning of a lease.
+    pub granted: Option<Moment>,
     /// Was suspected and has not caught up since.
     evicted: bool,
 }
@@ -69,6 +71,7 @@ impl Replica {
             last_sent: Moment(0),
             snapshot_sent: None,
             confirmed: 0,
+            granted: None,
             evicted: false,
         };
         let backups = self
@@ -152,6 +155,7 @@ impl Replica {
                 previous,
                 entries,
                 committed,
+                sent: self.now,
             };
             self.out
                 .push(crate::interface::Output::Send { to: peer, message });
@@ -183,7 +187,13 @@ impl Replica {
     }
 
     /// A backup has everything up to `position` on disk.
-    pub(super) fn on_appended(&mut self, from: Peer, epoch: u64, position: u64) {
+    pub(super) fn on_appended(
+        &mut self,
+        from: Peer,
+        epoch: u64,
+        position: u64,
+        sent: Option<Moment>,
+    ) {
         let last = self.entries.last().position;
         let Some(progress) = self.progress(from, epoch) else {
             return;
@@ -192,6 +202,7 @@ impl Replica {
         progress.next = progress.next.max(progress.matched + 1);
         progress.probing = false;
         progress.snapshot_sent = None;
+        progress.granted = progress.granted.max(sent);
         self.replicate_to(from, false);
     }
 
@@ -221,7 +232,8 @@ impl Replica {
         let Some(progress) = self.progress(peer, epoch) else {
             return;
         };
-        let evicted = progress.evicted;
+        // A backup that restarted waits as if it had just granted a lease.
+        let (evicted, granted) = (progress.evicted, progress.granted);
         *progress = Progress {
             next: last + 1,
             matched: 0,
@@ -230,6 +242,7 @@ impl Replica {
             last_sent: Moment(0),
             snapshot_sent: None,
             confirmed: 0,
+            granted,
             evicted,
         };
         self.replicate_to(peer, true);
@@ -276,7 +289,8 @@ impl Replica {
         let alone = leadership.semi_sync.alone();
         let position = committed(&self.setting.rules, own, &holders, alone);
         // Entries of older epochs are committed through one of this epoch.
-        if position >= leadership.first || !self.setting.rules.fenced() {
+        let of_this_epoch = position >= leadership.first || !self.setting.rules.fenced();
+        if of_this_epoch && self.may_serve() {
             self.commit_to(position);
         }
     }

@@ -12,6 +12,7 @@
 //! | `acknowledge` | when is a write committed |
 //! | `semi_sync` | what a primary does when no backup holds its writes |
 //! | `reads` | when may a read be answered |
+//! | `lease` | how long a primary serves without asking |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests` | what clients are told |
@@ -21,6 +22,7 @@ mod entry_log;
 mod first_start;
 mod follower;
 mod leader;
+pub mod lease;
 mod none;
 mod primary_backup;
 mod reads;
@@ -50,6 +52,8 @@ pub struct Rules {
     pub fencing: Fencing,
     /// How a read knows that its primary still is one.
     pub reads: Reads,
+    /// What a lease is worth, where something rests on one.
+    pub lease: Option<lease::Terms>,
 }
 
 impl Rules {
@@ -60,7 +64,7 @@ impl Rules {
 
     /// True when older epochs are refused.
     pub fn fenced(&self) -> bool {
-        self.fencing == Fencing::Epoch
+        self.fencing != Fencing::None
     }
 }
 

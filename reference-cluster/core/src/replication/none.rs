@@ -16,5 +16,6 @@ pub fn rules(me: Peer) -> Rules {
         fallback: None,
         fencing: Fencing::Epoch,
         reads: Reads::Local,
+        lease: None,
     }
 }

@@ -1,9 +1,12 @@
 //! Primary-backup: one primary, all others its backups; a backup takes over when the primary is
 //! suspected.
 
-use shakedown_contracts::strategy::{Fallback, Fencing, Reads, Replication as Options};
+use shakedown_contracts::strategy::{
+    DEFAULT_LEASE, Fallback, Fencing, Reads, Replication as Options, default_drift_bound,
+};
 
 use super::Rules;
+use super::lease::Terms;
 use crate::interface::Peer;
 
 /// The rules of a group of `members`.
@@ -13,6 +16,8 @@ pub fn rules(members: u32, options: &Options) -> Rules {
         fallback,
         fencing,
         reads,
+        lease,
+        drift_bound,
     } = options
     else {
         unreachable!("the registry hands over primary-backup options alone");
@@ -27,6 +32,11 @@ pub fn rules(members: u32, options: &Options) -> Rules {
         Fallback::Never => None,
         Fallback::After(wait) => Some(wait),
     };
+    let leased = *fencing == Fencing::Lease || reads == Reads::Lease;
+    let terms = leased.then(|| {
+        let drift_bound = drift_bound.unwrap_or_else(default_drift_bound);
+        Terms::new(lease.unwrap_or(DEFAULT_LEASE), drift_bound)
+    });
     Rules {
         voters: (0..members).map(Peer).collect(),
         fixed_primary: None,
@@ -34,5 +44,6 @@ pub fn rules(members: u32, options: &Options) -> Rules {
         fallback,
         fencing: *fencing,
         reads,
+        lease: terms,
     }
 }

@@ -17,6 +17,7 @@ use super::Rules;
 use super::entry_log::EntryLog;
 use super::first_start::Newcomer;
 use super::leader::Leadership;
+use super::lease::Grant;
 use super::takeover::Candidacy;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{DiskToken, Output, Peer, RequestId, Timer};
@@ -82,6 +83,7 @@ pub struct Replica {
     pub(super) suspected: BTreeSet<Peer>,
     pub(super) newcomer: Option<Newcomer>,
     pub(super) takeover_due: Option<Moment>,
+    pub(super) grant: Grant,
     pub(super) wants_snapshot: bool,
 }
 
@@ -116,6 +118,7 @@ impl Replica {
             suspected: BTreeSet::new(),
             newcomer: None,
             takeover_due: None,
+            grant: Grant::default(),
             wants_snapshot: false,
         }
     }
@@ -145,6 +148,9 @@ impl Replica {
             role: Role::Backup,
             epoch: self.epoch,
         });
+        if found.is_some() {
+            self.remember_no_grant();
+        }
         self.begin(found.is_none());
         self.set_tick();
     }

@@ -9,6 +9,9 @@
 //! `fencing = "none"` (wrong on purpose): the best-ranked backup that suspects the primary
 //! declares itself primary, nobody is asked, and nobody steps down.
 //!
+//! `fencing = "lease"`, and reads by lease: as `epoch`, and nobody promises or takes over before
+//! what it granted has run out (see `lease`).
+//!
 //! A primary that restarts before anyone suspects it comes back as a backup of itself; the others
 //! then promise to it, because the primary they believe in is the one that asks.
 //! Invariant (epoch): at most one primary in an epoch.
@@ -67,7 +70,7 @@ impl Replica {
         if rank > 0 {
             due = due.after(self.random.duration_up_to(beat));
         }
-        self.takeover_due = Some(due);
+        self.takeover_due = Some(due.max(self.granted_until()));
     }
 
     /// How many unsuspected backups go before this one.
@@ -114,7 +117,9 @@ impl Replica {
             return;
         }
         self.takeover_due = None;
-        if self.setting.rules.fenced() {
+        if self.now < self.granted_until() {
+            self.takeover_due = Some(self.granted_until());
+        } else if self.setting.rules.fenced() {
             self.become_candidate(1);
         } else if self.rank() == 0 {
             self.epoch += 1;
@@ -226,6 +231,7 @@ impl Replica {
         // A node that may have forgotten its promises makes none.
         let able = rules.fenced() && self.newcomer.is_none();
         let free = self.leader == Some(from) || !self.leader_is_live();
+        let free = free && self.grant_allows(from);
         if !(new && able && free && last >= self.entries.last()) {
             return self.send(
                 from,
@@ -253,6 +259,7 @@ impl Replica {
             self.become_backup(epoch, None);
             let wait = beats(self.setting.beat, BACKOFF_BEATS_MAX);
             let soon = self.now.after(self.random.duration_up_to(wait));
+            let soon = soon.max(self.granted_until());
             self.takeover_due = self.takeover_due.map(|due| due.min(soon));
         }
     }

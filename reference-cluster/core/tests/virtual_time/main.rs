@@ -1,5 +1,7 @@
 //! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
 
+mod group;
+mod lease;
 mod replication;
 mod single_node;
 mod world;

@@ -42,11 +42,44 @@ pub struct Disk {
     pub synced: usize,
 }
 
+/// A machine's clock: `rate` of its thousandths pass in a thousandth of the world's time.
+struct Clock {
+    world: Moment,
+    local: Moment,
+    rate: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock {
+            world: Moment(0),
+            local: Moment(0),
+            rate: 1000,
+        }
+    }
+}
+
+impl Clock {
+    fn local(&self, world: Moment) -> Moment {
+        let passed = world.since(self.world).as_nanos();
+        self.local
+            .after(Duration::from_nanos(passed * self.rate / 1000))
+    }
+
+    /// The first moment of the world at which the clock shows this.
+    fn world(&self, local: Moment) -> Moment {
+        let ahead = local.since(self.local).as_nanos();
+        self.world
+            .after(Duration::from_nanos((ahead * 1000).div_ceil(self.rate)))
+    }
+}
+
 #[derive(Default)]
 pub struct Machine {
     pub node: Option<Node>,
     pub disk: Disk,
     generation: u64,
+    clock: Clock,
     timers: BTreeMap<Timer, Moment>,
     disk_free: Moment,
     paused: bool,
@@ -147,6 +180,16 @@ impl World {
         machine.disk.synced = kept;
         machine.disk_free = Moment(0);
         self.reconnect(index);
+    }
+
+    /// From now on a machine's clock runs at this many thousandths of the true rate.
+    pub fn set_clock_rate(&mut self, index: u32, rate: u64) {
+        let clock = &mut self.machines[index as usize].clock;
+        *clock = Clock {
+            world: self.now,
+            local: clock.local(self.now),
+            rate,
+        };
     }
 
     pub fn pause(&mut self, index: u32) {
@@ -252,6 +295,13 @@ impl World {
                 if self.machines[index as usize].timers.get(&timer) != Some(&at) {
                     return;
                 }
+                let clock = &self.machines[index as usize].clock;
+                if clock.local(self.now) < at {
+                    // The clock became slower since the timer was set.
+                    let later = clock.world(at);
+                    self.schedule(later, index, Happening::Timer { timer, at });
+                    return;
+                }
                 self.machines[index as usize].timers.remove(&timer);
                 Input::Timer { timer }
             }
@@ -284,8 +334,9 @@ impl World {
     }
 
     fn step(&mut self, index: u32, input: Input) {
-        let now = self.now;
-        let Some(node) = &mut self.machines[index as usize].node else {
+        let machine = &mut self.machines[index as usize];
+        let now = machine.clock.local(self.now);
+        let Some(node) = &mut machine.node else {
             return;
         };
         for output in node.step(now, input) {
@@ -330,8 +381,10 @@ impl World {
                 );
             }
             Output::SetTimer { timer, at } => {
-                self.machines[index as usize].timers.insert(timer, at);
-                self.schedule(at, index, Happening::Timer { timer, at });
+                let machine = &mut self.machines[index as usize];
+                machine.timers.insert(timer, at);
+                let due = machine.clock.world(at);
+                self.schedule(due, index, Happening::Timer { timer, at });
             }
             Output::Disk { token, operation } => {
                 let work = match operation {

@@ -1,0 +1,172 @@
+//! Leases in virtual time, on clocks that run at different rates.
+
+use shakedown_contracts::node::ApiErrorKind;
+use shakedown_contracts::strategy::{Acknowledge, Detector, Fencing, Reads, Replication, Strategy};
+use shakedown_contracts::units::{Duration, Ratio};
+use shakedown_core::interface::{ClientReply, ClientRequest};
+
+use crate::group::{Client, chaos_in, lost, shared_epochs, strategy};
+use crate::world::World;
+
+fn leased(fencing: Fencing, reads: Reads, lease: Duration, drift_bound: f64) -> Strategy {
+    Strategy {
+        replication: Replication::PrimaryBackup {
+            acknowledge: Acknowledge::Majority,
+            fallback: None,
+            fencing,
+            reads,
+            lease: Some(lease),
+            drift_bound: Ratio::new(drift_bound),
+        },
+        ..strategy(Acknowledge::Majority, fencing)
+    }
+}
+
+/// Stale reads at an isolated primary whose clock runs 10 % slow, until it notices. Its lease and
+/// its detector are of the same length, so that only the lease decides how soon another takes over.
+fn stale_reads(reads: Reads, drift_bound: f64) -> (usize, usize) {
+    let length = Duration::from_secs(2);
+    let mut strategy = leased(Fencing::Epoch, reads, length, drift_bound);
+    strategy.detector = Detector::FixedTimeout {
+        heartbeat_interval: Duration::from_millis(50),
+        timeout: length,
+        ack: true,
+    };
+    let mut world = World::new(3, strategy, 7);
+    world.set_clock_rate(0, 900);
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.primaries(), [0]);
+    let mut client = Client::default();
+    client.put(&mut world, 0, "x".to_owned());
+    world.run_for(Duration::from_millis(50));
+    world.isolate(0);
+    for _ in 0..800 {
+        if let Some(successor) = world.primaries().into_iter().find(|node| *node != 0) {
+            client.put(&mut world, successor, "x".to_owned());
+        }
+        client.read_register(&mut world, 0);
+        world.run_for(Duration::from_millis(5));
+    }
+    let written = client.acknowledged(&world).count();
+    (client.stale_reads(&world), written)
+}
+
+#[test]
+fn a_lease_without_a_drift_bound_gives_stale_reads_on_a_slow_clock_and_with_one_gives_none() {
+    // The others' clocks gain 11 % on the primary's: it serves until 2.22 s by theirs.
+    let (stale, written) = stale_reads(Reads::Lease, 0.0);
+    assert!(stale > 10, "{stale} stale reads with a bound of 0 %");
+    assert!(written > 100, "the successor serves: {written} writes");
+    // They take over 2.3 s after the last message: no read is served then.
+    let (stale, written) = stale_reads(Reads::Lease, 0.15);
+    assert_eq!(stale, 0);
+    assert!(written > 100, "the successor serves: {written} writes");
+    // Between the two, the bound is there and too small: what it says is what it is worth.
+    assert!(stale_reads(Reads::Lease, 0.05).0 > 0);
+}
+
+#[test]
+fn without_leases_a_local_read_is_stale_and_a_read_index_is_not() {
+    assert!(stale_reads(Reads::Local, 0.0).0 > 10);
+    assert_eq!(stale_reads(Reads::ReadIndex, 0.0).0, 0);
+}
+
+#[test]
+fn leased_reads_are_served_without_asking_while_all_is_well() {
+    let confirmations = |reads| {
+        let length = Duration::from_millis(400);
+        let mut world = World::new(3, leased(Fencing::Epoch, reads, length, 0.01), 1);
+        world.run_for(Duration::from_millis(500));
+        world.traced = true;
+        let mut client = Client::default();
+        for _ in 0..20 {
+            client.put(&mut world, 0, "x".to_owned());
+            client.read_register(&mut world, 0);
+            world.run_for(Duration::from_millis(10));
+        }
+        let answered = client
+            .reads
+            .iter()
+            .filter(|(id, _)| matches!(world.replies.get(id), Some((_, _, ClientReply::Value(_)))));
+        assert_eq!(answered.count(), 20);
+        let asks = |line: &&String| line.contains("Confirm {");
+        world.trace.iter().filter(asks).count()
+    };
+    assert_eq!(confirmations(Reads::Lease), 0);
+    assert!(confirmations(Reads::ReadIndex) >= 40);
+}
+
+/// What a primary says that was cut off and stopped, and goes on after others took over.
+fn answer_after_a_stop(fencing: Fencing) -> ClientReply {
+    let length = Duration::from_millis(200);
+    let mut world = World::new(3, leased(fencing, Reads::Local, length, 0.01), 5);
+    world.run_for(Duration::from_millis(500));
+    let put = |value| ClientRequest::Put {
+        key: "k".into(),
+        value,
+    };
+    world.request(0, put(1));
+    world.run_for(Duration::from_millis(50));
+    world.isolate(0);
+    world.pause(0);
+    world.run_for(Duration::from_millis(1_500));
+    let successor = world.primary().expect("the others took over");
+    let id = world.request(successor, put(2));
+    world.run_for(Duration::from_millis(50));
+    assert!(matches!(world.replies[&id].2, ClientReply::Done(_)));
+    let id = world.request(0, ClientRequest::Get { key: "k".into() });
+    world.run_for(Duration::from_millis(1));
+    world.resume(0);
+    world.run_for(Duration::from_millis(20));
+    world.replies[&id].2.clone()
+}
+
+#[test]
+fn a_primary_that_slept_through_its_lease_serves_nothing_where_an_epoch_alone_lets_it() {
+    let stale = answer_after_a_stop(Fencing::Epoch);
+    assert!(
+        matches!(&stale, ClientReply::Value(answer) if answer.value == Some(1)),
+        "{stale:?}"
+    );
+    let refused = answer_after_a_stop(Fencing::Lease);
+    assert!(
+        matches!(&refused, ClientReply::Error(error) if error.error == ApiErrorKind::Unavailable),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn with_leases_and_clocks_within_the_bound_nothing_is_lost_and_no_read_is_stale() {
+    let mut acknowledged = 0;
+    let mut read = 0;
+    for seed in 0..100 {
+        let fencing = if seed % 2 == 0 {
+            Fencing::Epoch
+        } else {
+            Fencing::Lease
+        };
+        let length = Duration::from_millis(150);
+        let size = if seed % 4 == 0 { 5 } else { 3 };
+        let mut world = World::new(size, leased(fencing, Reads::Lease, length, 0.05), seed);
+        for node in 0..size {
+            // The fastest gains 4.1 % on the slowest.
+            let rate = 980 + world.draw(41);
+            world.set_clock_rate(node, rate);
+        }
+        let (mut world, client) = chaos_in(world);
+        assert_eq!(world.primaries().len(), 1, "seed {seed}: one primary");
+        assert_eq!(lost(&mut world, &client), 0, "seed {seed}: lost writes");
+        assert_eq!(client.stale_reads(&world), 0, "seed {seed}: stale reads");
+        assert_eq!(
+            shared_epochs(&world),
+            [0_u64; 0],
+            "seed {seed}: shared epochs"
+        );
+        acknowledged += client.acknowledged(&world).count();
+        let served = |id| matches!(world.replies.get(id), Some((_, _, ClientReply::Value(_))));
+        read += client.reads.iter().filter(|(id, _)| served(id)).count();
+    }
+    // The test would prove nothing if little was served.
+    assert!(acknowledged > 8_000, "{acknowledged} acknowledged writes");
+    assert!(read > 4_000, "{read} reads");
+}
