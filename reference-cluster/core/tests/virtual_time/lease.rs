@@ -1,5 +1,6 @@
 //! Leases in virtual time, on clocks that run at different rates.
 
+use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::node::ApiErrorKind;
 use shakedown_contracts::strategy::{Acknowledge, Detector, Fencing, Reads, Replication, Strategy};
 use shakedown_contracts::units::{Duration, Ratio};
@@ -96,6 +97,52 @@ fn leased_reads_are_served_without_asking_while_all_is_well() {
     assert!(confirmations(Reads::ReadIndex) >= 40);
 }
 
+/// How long after the primary was isolated somebody else became it; leases are of a second, and
+/// after 200 ms everybody suspects.
+fn takeover_after(before: impl Fn(&mut World), after: impl Fn(&mut World)) -> f64 {
+    let length = Duration::from_secs(1);
+    let mut world = World::new(3, leased(Fencing::Epoch, Reads::Lease, length, 0.01), 3);
+    world.run_for(Duration::from_millis(500));
+    before(&mut world);
+    world.isolate(0);
+    let isolated = world.now;
+    after(&mut world);
+    world.run_for(Duration::from_secs(3));
+    let taken = world.notes.iter().find(|(at, node, event)| {
+        let role = match event {
+            Event::RoleChanged { role, .. } => Some(*role),
+            _ => None,
+        };
+        *at > isolated && *node != 0 && role == Some(Role::Primary)
+    });
+    let (at, _, _) = taken.expect("the others take over");
+    at.since(isolated).as_secs_f64()
+}
+
+#[test]
+fn a_takeover_waits_for_leases_that_a_candidate_never_granted_or_has_forgotten() {
+    // A second from the last message, up to a beat before; then at most two tries of a few beats.
+    let in_time = 0.95..2.0;
+    let plain = takeover_after(|_| {}, |_| {});
+    assert!(in_time.contains(&plain), "{plain} s");
+    // n3 has not heard the primary for long: it is n2 that must keep what it granted.
+    let long_cut = |world: &mut World| {
+        world.cut_between(0, 2);
+        world.run_for(Duration::from_secs(2));
+    };
+    let ungranted = takeover_after(long_cut, |_| {});
+    assert!(in_time.contains(&ungranted), "{ungranted} s");
+    // Both restart at once, and know of no primary.
+    let restart = |world: &mut World| {
+        for node in [1, 2] {
+            world.crash(node);
+            world.start(node);
+        }
+    };
+    let forgotten = takeover_after(|_| {}, restart);
+    assert!(in_time.contains(&forgotten), "{forgotten} s");
+}
+
 /// What a primary says that was cut off and stopped, and goes on after others took over.
 fn answer_after_a_stop(fencing: Fencing) -> ClientReply {
     let length = Duration::from_millis(200);
@@ -145,7 +192,8 @@ fn with_leases_and_clocks_within_the_bound_nothing_is_lost_and_no_read_is_stale(
         } else {
             Fencing::Lease
         };
-        let length = Duration::from_millis(150);
+        // Longer than the detector waits, so that it is the lease that holds a takeover back.
+        let length = Duration::from_millis(400);
         let size = if seed % 4 == 0 { 5 } else { 3 };
         let mut world = World::new(size, leased(fencing, Reads::Lease, length, 0.05), seed);
         for node in 0..size {

@@ -211,6 +211,12 @@ impl World {
         self.reconnect(index);
     }
 
+    /// Two machines do not hear each other.
+    pub fn cut_between(&mut self, one: u32, other: u32) {
+        self.cut.extend([(one, other), (other, one)]);
+        self.reconnect(one);
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
         for index in 0..self.machines.len() as u32 {
