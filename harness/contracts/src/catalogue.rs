@@ -109,8 +109,8 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("fixed-timeout", "suspect after a fixed silence"),
             now("phi-accrual", "suspect when the silence is improbable"),
             now("chen", "expected arrival and a safety margin"),
+            now("progress-probe", "a probe passes through a disk write"),
             not_yet("swim", "probes through others, gossip"),
-            not_yet("progress-probe", "a probe passes through a disk write"),
         ],
     ),
     (

@@ -16,6 +16,7 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Detector {
         "fixed-timeout" => fixed_timeout(table),
         "phi-accrual" => phi_accrual(table),
         "chen" => chen(table),
+        "progress-probe" => progress_probe(table),
         _ => Detector::None {},
     }
 }
@@ -105,6 +106,32 @@ fn chen(table: &TableReader<'_>) -> Detector {
         *margin = value(table.duration_above_zero("margin"), *margin);
         *window = table.integer("window", 1, WINDOW_MAX).unwrap_or(*window);
         *ack = table.boolean("ack").unwrap_or(*ack);
+    }
+    detector
+}
+
+fn progress_probe(table: &TableReader<'_>) -> Detector {
+    let mut detector = defaults("progress-probe");
+    if let Detector::ProgressProbe {
+        probe_interval,
+        timeout,
+    } = &mut detector
+    {
+        *probe_interval = value(table.duration_above_zero("probe_interval"), *probe_interval);
+        *timeout = value(table.duration_above_zero("timeout"), *timeout);
+        if *timeout <= *probe_interval {
+            let message = format!(
+                "the timeout ({timeout}) is not above the probe interval ({probe_interval})"
+            );
+            let key = if table.has("timeout") {
+                "timeout"
+            } else {
+                "probe_interval"
+            };
+            let hint =
+                "every node would be suspected between two probes; leave time for a slow sync";
+            table.invalid(key, message, hint);
+        }
     }
     detector
 }

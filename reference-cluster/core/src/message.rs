@@ -1,6 +1,6 @@
 //! What nodes say to each other: heartbeats by datagram, everything else on ordered connections.
 //!
-//! A heartbeat is 40 bytes with a checksum, so that a corrupted datagram is dropped instead of
+//! A heartbeat is 48 bytes with a checksum, so that a corrupted datagram is dropped instead of
 //! believed. A [`Message`] is a serde type; its driver frames it.
 //! Invariant: every message about the log carries the epoch of its sender, so that the receiver can
 //! refuse a deposed primary where the data is stored.
@@ -11,7 +11,9 @@ use shakedown_contracts::time::Moment;
 use crate::store::{Command, Store};
 
 /// Bytes of an encoded [`Heartbeat`].
-pub const HEARTBEAT_BYTES: usize = 40;
+pub const HEARTBEAT_BYTES: usize = 48;
+/// Those before the checksum.
+const CHECKED_BYTES: usize = HEARTBEAT_BYTES - 4;
 
 const BEAT: u8 = 1;
 const ACK: u8 = 2;
@@ -33,6 +35,8 @@ pub struct Heartbeat {
     pub epoch: u64,
     /// Position of its last log entry.
     pub position: u64,
+    /// The newest probe that passed through its disk; 0 before the first, and without probes.
+    pub progress: u64,
 }
 
 impl Heartbeat {
@@ -41,12 +45,18 @@ impl Heartbeat {
         let mut bytes = [0; HEARTBEAT_BYTES];
         bytes[0] = if self.ack { ACK } else { BEAT };
         bytes[1] = u8::from(self.primary);
-        let numbers = [self.incarnation, self.sequence, self.epoch, self.position];
+        let numbers = [
+            self.incarnation,
+            self.sequence,
+            self.epoch,
+            self.position,
+            self.progress,
+        ];
         for (index, number) in numbers.into_iter().enumerate() {
             bytes[4 + 8 * index..12 + 8 * index].copy_from_slice(&number.to_be_bytes());
         }
-        let checksum = crc32c::crc32c(&bytes[..36]);
-        bytes[36..].copy_from_slice(&checksum.to_be_bytes());
+        let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+        bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
@@ -54,7 +64,7 @@ impl Heartbeat {
     pub fn decode(bytes: &[u8]) -> Option<Heartbeat> {
         let bytes: &[u8; HEARTBEAT_BYTES] = bytes.try_into().ok()?;
         let checksum = u32::from_be_bytes(*bytes.last_chunk()?);
-        if crc32c::crc32c(&bytes[..36]) != checksum {
+        if crc32c::crc32c(&bytes[..CHECKED_BYTES]) != checksum {
             return None;
         }
         let ack = match bytes[0] {
@@ -70,6 +80,7 @@ impl Heartbeat {
             sequence: u64::from_be_bytes(number(1)?),
             epoch: u64::from_be_bytes(number(2)?),
             position: u64::from_be_bytes(number(3)?),
+            progress: u64::from_be_bytes(number(4)?),
         })
     }
 }
@@ -203,6 +214,7 @@ mod tests {
         sequence: u64::MAX,
         epoch: 3,
         position: 9,
+        progress: 11,
     };
 
     #[test]

@@ -164,7 +164,11 @@ impl Node {
             Input::Timer {
                 timer: Timer::Heartbeat | Timer::Suspicion,
             } => {}
-            Input::DiskDone { token } => self.replica.disk_done(token),
+            Input::DiskDone { token } => {
+                if !self.watch.disk_done(token) {
+                    self.replica.disk_done(token);
+                }
+            }
             Input::Request { id, request } => self.replica.request(id, request),
         }
     }

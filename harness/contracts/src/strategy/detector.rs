@@ -1,7 +1,7 @@
 //! Options of failure detectors: who notices that a node is gone, how soon, how often wrongly.
 //!
 //! Durations are of the observer's own clock. To compare two kinds, compare them at equal detection
-//! time: with their defaults, each suspects a dead peer about 400 ms after its last sign of life.
+//! time: with their defaults, all but `progress-probe` suspect a dead peer within 400 ms or so.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,18 @@ pub enum Detector {
         #[serde(default = "default_ack")]
         ack: bool,
     },
+    /// Suspect when no probe has passed through the peer's disk for a fixed time: notices a hung
+    /// disk, which leaves heartbeats as they are.
+    ProgressProbe {
+        /// Time between two heartbeats, and between two probes of a node's own disk. Each probe is
+        /// a write and a sync.
+        #[serde(default = "default_probe_interval")]
+        probe_interval: Duration,
+        /// Time without a newly passed probe after which the peer is suspected. A sync that takes
+        /// longer than this less the interval is a failure.
+        #[serde(default = "default_probe_timeout")]
+        timeout: Duration,
+    },
     /// Suspect when the silence is improbable after the arrivals so far (Hayashibara 2004).
     PhiAccrual {
         /// Time between two heartbeats.
@@ -72,6 +84,15 @@ fn default_heartbeat_interval() -> Duration {
 
 fn default_timeout() -> Duration {
     Duration::from_millis(400)
+}
+
+fn default_probe_interval() -> Duration {
+    Duration::from_millis(100)
+}
+
+/// More than any sync of a disk that is only busy.
+fn default_probe_timeout() -> Duration {
+    Duration::from_secs(1)
 }
 
 /// With the default interval: noticed after 400 ms, as by the default fixed timeout.

@@ -8,6 +8,7 @@ mod chen;
 mod fixed_timeout;
 mod none;
 mod phi_accrual;
+pub mod progress_probe;
 pub mod watch;
 
 use std::fmt::Debug;
@@ -28,6 +29,8 @@ pub struct Evidence {
     pub incarnation: u64,
     /// Which point of that run's schedule the heartbeat stands for, counted from 1.
     pub sequence: u64,
+    /// The newest probe that passed through the peer's disk.
+    pub progress: u64,
 }
 
 #[cfg(test)]
@@ -38,6 +41,7 @@ impl Evidence {
             suspected: false,
             incarnation: 1,
             sequence,
+            progress: 0,
         }
     }
 }
@@ -72,6 +76,9 @@ pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
             Box::new(fixed_timeout::FixedTimeout::new(*timeout)?)
         }
         Options::Chen { .. } => Box::new(chen::Chen::new(options)?),
+        Options::ProgressProbe { timeout, .. } => {
+            Box::new(progress_probe::ProgressProbe::new(*timeout)?)
+        }
         Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options)?),
     })
 }
@@ -95,5 +102,7 @@ pub fn rhythm(options: &Options) -> Option<(Duration, bool)> {
             ack,
             ..
         } => Some((*heartbeat_interval, *ack)),
+        // An ACK, so that a probe proves the way there and back as well.
+        Options::ProgressProbe { probe_interval, .. } => Some((*probe_interval, true)),
     }
 }

@@ -18,8 +18,9 @@ use shakedown_contracts::strategy::Detector as Options;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use super::progress_probe::Prober;
 use super::{Detector, Evidence, detector, rhythm};
-use crate::interface::{Output, Peer, Timer};
+use crate::interface::{DiskToken, Output, Peer, Timer};
 use crate::message::Heartbeat;
 use crate::node::ConfigError;
 
@@ -44,7 +45,6 @@ struct Watched {
     name: String,
     detector: Box<dyn Detector>,
     suspected: bool,
-    heard: bool,
 }
 
 /// All peers as seen from here.
@@ -53,6 +53,8 @@ pub struct Watch {
     peers: Vec<Watched>,
     interval: Option<Duration>,
     ack: bool,
+    /// Where evidence of life is progress of the disk.
+    prober: Option<Prober>,
     incarnation: u64,
     sequence: u64,
     heartbeat_due: Moment,
@@ -80,13 +82,13 @@ impl Watch {
                 name,
                 detector,
                 suspected: false,
-                heard: false,
             })
         });
         Ok(Watch {
             peers: watched.collect::<Result<_, _>>()?,
             interval: rhythm.map(|(interval, _)| interval),
             ack: rhythm.is_some_and(|(_, ack)| ack),
+            prober: matches!(options, Options::ProgressProbe { .. }).then(Prober::default),
             incarnation: 0,
             sequence: 0,
             heartbeat_due: Moment(0),
@@ -139,6 +141,10 @@ impl Watch {
         // out, so that a sequence tells when its heartbeat was due.
         let missed = now.since(self.heartbeat_due).as_nanos() / interval.as_nanos();
         self.sequence += 1 + missed;
+        if let Some(prober) = &mut self.prober {
+            prober.probe(now, out);
+        }
+        let progress = self.progress();
         for watched in &self.peers {
             let heartbeat = Heartbeat {
                 ack: false,
@@ -147,6 +153,7 @@ impl Watch {
                 sequence: self.sequence,
                 epoch: portrait.epoch,
                 position: portrait.position,
+                progress,
             };
             out.push(Output::SendHeartbeat {
                 to: watched.peer,
@@ -161,6 +168,17 @@ impl Watch {
         });
     }
 
+    fn progress(&self) -> u64 {
+        self.prober.as_ref().map_or(0, Prober::passed)
+    }
+
+    /// A disk operation is done; true when it was a probe of this node's own.
+    pub fn disk_done(&mut self, token: DiskToken) -> bool {
+        self.prober
+            .as_mut()
+            .is_some_and(|prober| prober.done(token))
+    }
+
     /// Takes a heartbeat or an ACK: answers it, and counts it as evidence where it is one.
     pub fn receive(
         &mut self,
@@ -169,6 +187,7 @@ impl Watch {
         portrait: SelfPortrait,
         out: &mut Vec<Output>,
     ) {
+        let progress = self.progress();
         let Some(watched) = self.peers.iter_mut().find(|watched| watched.peer == from) else {
             return;
         };
@@ -183,6 +202,7 @@ impl Watch {
                 primary,
                 epoch,
                 position,
+                progress,
                 ..*heartbeat
             };
             out.push(Output::SendHeartbeat {
@@ -197,9 +217,9 @@ impl Watch {
                 suspected: watched.suspected,
                 incarnation: heartbeat.incarnation,
                 sequence: heartbeat.sequence,
+                progress: heartbeat.progress,
             };
             watched.detector.heard(now, evidence);
-            watched.heard = true;
         }
     }
 
@@ -209,11 +229,8 @@ impl Watch {
         let mut changed = false;
         let mut next: Option<Moment> = None;
         for watched in &mut self.peers {
-            let deadline = if watched.heard || self.interval.is_none() {
-                watched.detector.next_deadline()
-            } else {
-                Some(self.first_evidence_due)
-            };
+            let unheard = self.interval.map(|_| self.first_evidence_due);
+            let deadline = watched.detector.next_deadline().or(unheard);
             let suspected = deadline.is_some_and(|deadline| now >= deadline);
             if suspected != watched.suspected {
                 watched.suspected = suspected;
@@ -291,6 +308,7 @@ mod tests {
             sequence: 1,
             epoch: 0,
             position: 0,
+            progress: 0,
         };
         watch.receive(at(millis), (Peer(1), &heartbeat), PORTRAIT, &mut Vec::new());
     }

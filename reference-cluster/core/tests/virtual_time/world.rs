@@ -84,6 +84,8 @@ pub struct Machine {
     disk_free: Moment,
     paused: bool,
     stalled: Vec<Happening>,
+    /// The disk answers nothing; what it was asked waits here in order.
+    hung: Option<Vec<Happening>>,
 }
 
 pub struct World {
@@ -179,6 +181,7 @@ impl World {
         machine.disk.log.truncate(kept);
         machine.disk.synced = kept;
         machine.disk_free = Moment(0);
+        machine.hung = None;
         self.reconnect(index);
     }
 
@@ -194,6 +197,18 @@ impl World {
 
     pub fn pause(&mut self, index: u32) {
         self.machines[index as usize].paused = true;
+    }
+
+    /// The disk answers nothing until it goes on.
+    pub fn hang_disk(&mut self, index: u32) {
+        self.machines[index as usize].hung.get_or_insert_default();
+    }
+
+    pub fn unhang_disk(&mut self, index: u32) {
+        let held = self.machines[index as usize].hung.take();
+        for happening in held.unwrap_or_default() {
+            self.happen(index, happening);
+        }
     }
 
     pub fn resume(&mut self, index: u32) {
@@ -312,10 +327,15 @@ impl World {
                 Input::Timer { timer }
             }
             Happening::Disk { token, operation } => {
-                let disk = &mut self.machines[index as usize].disk;
+                let machine = &mut self.machines[index as usize];
+                if let Some(held) = &mut machine.hung {
+                    return held.push(Happening::Disk { token, operation });
+                }
+                let disk = &mut machine.disk;
                 match operation {
                     DiskOperation::Append { bytes } => disk.log.extend(bytes),
                     DiskOperation::Sync => disk.synced = disk.log.len(),
+                    DiskOperation::Probe { .. } => {}
                     DiskOperation::TruncateLog { length } => {
                         disk.log.truncate(length as usize);
                         disk.synced = disk.log.len();
