@@ -14,7 +14,8 @@ pub use recovery_log::{
     Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
 };
 pub use replication::{
-    Acknowledge, DEFAULT_LEASE, Fallback, Fencing, Reads, Replication, default_drift_bound,
+    Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
+    default_drift_bound,
 };
 
 /// The strategies of one cluster.

@@ -4,7 +4,8 @@
 //! its run would not answer.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, DEFAULT_LEASE, Fallback, Fencing, Reads, Replication, default_drift_bound,
+    Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
+    default_drift_bound,
 };
 use shakedown_contracts::units::{Duration, Ratio};
 
@@ -24,6 +25,7 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> Replication {
         acknowledge,
         fallback,
         fencing,
+        election: election(part, fencing),
         reads,
         lease,
         drift_bound,
@@ -100,6 +102,22 @@ fn fencing_and_reads(part: &TableReader<'_>) -> (Fencing, Reads) {
         }
     }
     (fencing, reads.unwrap_or_default())
+}
+
+fn election(part: &TableReader<'_>, fencing: Fencing) -> Election {
+    let election = part.choice(
+        "election",
+        &[
+            ("up-to-date", Election::UpToDate),
+            ("longest-log", Election::LongestLog),
+        ],
+    );
+    if election.is_some() && fencing == Fencing::None {
+        let message = "`election` has no effect without fencing: nobody is asked";
+        let hint = "set `fencing = \"epoch\"`, or leave `election` out";
+        part.invalid("election", message, hint);
+    }
+    election.unwrap_or_default()
 }
 
 /// Length and drift bound, where something rests on a lease.

@@ -23,6 +23,9 @@ pub enum Replication {
         /// What stops a deposed primary.
         #[serde(default)]
         fencing: Fencing,
+        /// Whose log is good enough to take over.
+        #[serde(default)]
+        election: Election,
         /// How a read knows that its primary still is one.
         #[serde(default)]
         reads: Reads,
@@ -53,6 +56,7 @@ impl Default for Replication {
             acknowledge: Acknowledge::default(),
             fallback: None,
             fencing: Fencing::default(),
+            election: Election::default(),
             reads: Reads::default(),
             lease: None,
             drift_bound: None,
@@ -129,6 +133,18 @@ pub enum Fencing {
     /// As `epoch`, and a primary serves only while its lease holds: a majority has answered what
     /// it sent less than `lease` ago, and promises no later epoch until that is over.
     Lease,
+}
+
+/// Whose log is good enough to become primary, in the eyes of those who promise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Election {
+    /// One whose last entry is of a later epoch, or of the same and as far (Raft's rule).
+    #[default]
+    UpToDate,
+    /// One that is at least as long (wrong on purpose: a long tail that nobody acknowledged beats
+    /// a shorter one that a majority did, and erases it).
+    LongestLog,
 }
 
 /// How a read knows that its primary still is one.

@@ -57,7 +57,7 @@ pub fn committed(rules: &Rules, primary: Holder, backups: &[Holder], alone: bool
 
 #[cfg(test)]
 mod tests {
-    use shakedown_contracts::strategy::{Fencing, Reads};
+    use shakedown_contracts::strategy::{Election, Fencing, Reads};
 
     use super::*;
     use crate::interface::Peer;
@@ -74,6 +74,7 @@ mod tests {
             acknowledge,
             fallback: None,
             fencing,
+            election: Election::UpToDate,
             reads: Reads::Local,
             lease: None,
         };

@@ -13,11 +13,13 @@
 //! | `semi_sync` | what a primary does when no backup holds its writes |
 //! | `reads` | when may a read be answered |
 //! | `lease` | how long a primary serves without asking |
+//! | `election` | whose log is good enough to take over |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests` | what clients are told |
 
 mod acknowledge;
+mod election;
 mod entry_log;
 mod first_start;
 mod follower;
@@ -31,7 +33,9 @@ mod requests;
 mod semi_sync;
 mod takeover;
 
-use shakedown_contracts::strategy::{Acknowledge, Fencing, Reads, Replication as Options};
+use shakedown_contracts::strategy::{
+    Acknowledge, Election, Fencing, Reads, Replication as Options,
+};
 
 use shakedown_contracts::units::Duration;
 
@@ -50,6 +54,8 @@ pub struct Rules {
     pub fallback: Option<Duration>,
     /// What stops a deposed primary.
     pub fencing: Fencing,
+    /// Whose log is good enough to take over.
+    pub election: Election,
     /// How a read knows that its primary still is one.
     pub reads: Reads,
     /// What a lease is worth, where something rests on one.

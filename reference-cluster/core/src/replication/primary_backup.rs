@@ -15,6 +15,7 @@ pub fn rules(members: u32, options: &Options) -> Rules {
         acknowledge,
         fallback,
         fencing,
+        election,
         reads,
         lease,
         drift_bound,
@@ -43,6 +44,7 @@ pub fn rules(members: u32, options: &Options) -> Rules {
         acknowledge: *acknowledge,
         fallback,
         fencing: *fencing,
+        election: *election,
         reads,
         lease: terms,
     }

@@ -3,8 +3,8 @@
 //! `fencing = "epoch"`: the best-ranked backup that suspects the primary first asks, without
 //! disturbing anyone, whether a majority would promise it the next epoch (Raft's PreVote); then it
 //! asks in earnest. A node promises an epoch to one candidate, durably, and only if the candidate's
-//! log is at least as up to date as its own (so that what was committed is never lost) and it holds
-//! no live primary itself. A primary that hears of a newer epoch steps down.
+//! log is at least as up to date as its own (so that what was committed is never lost; see
+//! `election`) and it holds no live primary itself. A primary that hears of a newer epoch steps down.
 //!
 //! `fencing = "none"` (wrong on purpose): the best-ranked backup that suspects the primary
 //! declares itself primary, nobody is asked, and nobody steps down.
@@ -22,6 +22,7 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use super::election::may_lead;
 use super::replica::{AfterSync, Position, Replica};
 use crate::interface::{Peer, Timer};
 use crate::message::{Heartbeat, Message, Point};
@@ -232,7 +233,8 @@ impl Replica {
         let able = rules.fenced() && self.newcomer.is_none();
         let free = self.leader == Some(from) || !self.leader_is_live();
         let free = free && self.grant_allows(from);
-        if !(new && able && free && last >= self.entries.last()) {
+        let good = may_lead(rules.election, last, self.entries.last());
+        if !(new && able && free && good) {
             return self.send(
                 from,
                 Message::Refuse {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Fencing, Fsync, Reads, RecoveryLog, Replication,
-    Strategy,
+    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Reads, RecoveryLog,
+    Replication, Strategy,
 };
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::interface::{ClientReply, ClientRequest, RequestId};
@@ -29,6 +29,7 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
             acknowledge,
             fallback: None,
             fencing,
+            election: Election::UpToDate,
             reads: Reads::ReadIndex,
             lease: None,
             drift_bound: None,

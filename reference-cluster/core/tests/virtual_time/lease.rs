@@ -2,7 +2,9 @@
 
 use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::node::ApiErrorKind;
-use shakedown_contracts::strategy::{Acknowledge, Detector, Fencing, Reads, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Detector, Election, Fencing, Reads, Replication, Strategy,
+};
 use shakedown_contracts::units::{Duration, Ratio};
 use shakedown_core::interface::{ClientReply, ClientRequest};
 
@@ -15,6 +17,7 @@ fn leased(fencing: Fencing, reads: Reads, lease: Duration, drift_bound: f64) -> 
             acknowledge: Acknowledge::Majority,
             fallback: None,
             fencing,
+            election: Election::UpToDate,
             reads,
             lease: Some(lease),
             drift_bound: Ratio::new(drift_bound),

@@ -3,7 +3,7 @@
 use crate::group::{Client, chaos, lost, read, shared_epochs, strategy};
 use crate::world::World;
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Fallback, Fencing, Fsync, RecoveryLog,
+    Acknowledge, Checkpoint, Checksum, Detector, Election, Fallback, Fencing, Fsync, RecoveryLog,
     Replication, Strategy,
 };
 use shakedown_contracts::time::Moment;
@@ -95,6 +95,44 @@ fn semi_sync_that_falls_back_loses_what_it_acknowledged_alone_and_the_strict_one
         cut_and_kill(Acknowledge::SemiSync, Some(Fallback::Never)),
         (10, 0)
     );
+}
+
+/// A primary is cut off and writes a long tail that nobody acknowledges; its successor acknowledges
+/// a little and dies; the first comes back. Acknowledged and lost.
+fn return_with_a_longer_log(rule: Election) -> (usize, usize) {
+    let mut strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
+    if let Replication::PrimaryBackup { election, .. } = &mut strategy.replication {
+        *election = rule;
+    }
+    let mut world = World::new(3, strategy, 6);
+    world.run_for(Duration::from_millis(300));
+    world.isolate(0);
+    let mut unheard = Client::default();
+    for _ in 0..50 {
+        unheard.put(&mut world, 0, "tail".to_owned());
+    }
+    world.run_for(Duration::from_millis(1_000));
+    assert_eq!(unheard.acknowledged(&world).count(), 0);
+    let successor = world.primary().expect("the others took over");
+    assert_ne!(successor, 0);
+    let mut client = Client::default();
+    for _ in 0..5 {
+        client.put(&mut world, successor, format!("k{}", client.writes));
+    }
+    world.run_for(Duration::from_millis(100));
+    world.crash(successor);
+    world.heal();
+    world.run_for(Duration::from_millis(2_000));
+    world.start(successor);
+    world.run_for(Duration::from_millis(1_000));
+    let acknowledged = client.acknowledged(&world).count();
+    (acknowledged, lost(&mut world, &client))
+}
+
+#[test]
+fn electing_the_longest_log_erases_acknowledged_writes_and_the_most_recent_one_keeps_them() {
+    assert_eq!(return_with_a_longer_log(Election::LongestLog), (5, 5));
+    assert_eq!(return_with_a_longer_log(Election::UpToDate), (5, 0));
 }
 
 /// The primary is isolated, the others take over, the partition heals.
