@@ -11,8 +11,8 @@ use shakedown_contracts::units::{Duration, Ratio};
 
 use crate::reader::{TableReader, quoted};
 
-/// The replication of that kind.
-pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> Replication {
+/// The replication of that kind, in a group whose primary shows itself every `beat`.
+pub(crate) fn read(part: &TableReader<'_>, kind: &str, beat: Duration) -> Replication {
     if kind == "none" {
         return Replication::None {};
     }
@@ -20,7 +20,7 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> Replication {
     let fallback = fallback(part, acknowledge);
     let (fencing, reads) = fencing_and_reads(part);
     let leased = fencing == Fencing::Lease || reads == Reads::Lease;
-    let (lease, drift_bound) = lease(part, leased);
+    let (lease, drift_bound) = lease(part, leased, beat);
     Replication::PrimaryBackup {
         acknowledge,
         fallback,
@@ -121,11 +121,20 @@ fn election(part: &TableReader<'_>, fencing: Fencing) -> Election {
 }
 
 /// Length and drift bound, where something rests on a lease.
-fn lease(part: &TableReader<'_>, leased: bool) -> (Option<Duration>, Option<Ratio>) {
+fn lease(
+    part: &TableReader<'_>,
+    leased: bool,
+    beat: Duration,
+) -> (Option<Duration>, Option<Ratio>) {
     let length = part.duration_above_zero("lease").map(|placed| placed.value);
     let drift_bound = part.ratio("drift_bound");
     if leased {
         let length = length.unwrap_or(DEFAULT_LEASE);
+        if length < beat.saturating_add(beat) {
+            let message = format!("a lease of {length} is not renewed in time every {beat}");
+            let hint = "give two heartbeat intervals at the very least; four or more are usual";
+            part.invalid("lease", message, hint);
+        }
         return (
             Some(length),
             Some(drift_bound.unwrap_or_else(default_drift_bound)),

@@ -85,7 +85,9 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
             (_, None) => part.ignore_rest(),
             ("detector", Some(kind)) => strategy.detector = detector::read(&part, kind),
             ("recovery_log", Some(kind)) => strategy.recovery_log = recovery_log::read(&part, kind),
-            ("replication", Some(kind)) => strategy.replication = replication::read(&part, kind),
+            ("replication", Some(kind)) => {
+                strategy.replication = replication::read(&part, kind, strategy.detector.beat())
+            }
             // The others have only their control group so far, which takes no options.
             (_, Some(_)) => {}
         }

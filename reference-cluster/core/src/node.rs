@@ -12,7 +12,6 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use crate::detector::rhythm;
 use crate::detector::watch::Watch;
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::recovery_log::record::{Recovered, recover};
@@ -60,13 +59,7 @@ impl Node {
             .iter()
             .map(|member| member.name.clone())
             .collect();
-        let Some(me) = names.iter().position(|name| *name == config.name) else {
-            return Err(ConfigError::NotAMember {
-                name: config.name.clone(),
-                members: names.join(", "),
-            });
-        };
-        let me = Peer(me as u32);
+        let me = own_index(&config.name, &names)?;
         let peers = (0..)
             .map(Peer)
             .zip(names.iter().cloned())
@@ -77,12 +70,11 @@ impl Node {
             replication,
         } = &config.strategy;
         let watch = Watch::new(detector, peers.collect())?;
-        let interval = rhythm(detector).map(|(interval, _)| interval);
         let setting = Setting {
             rules: rules(replication, names.len() as u32, me),
             names,
             me,
-            beat: beat(interval),
+            beat: detector.beat(),
             patience: watch.nominal_silence(),
             empty_means_new: empty_means_new(log),
         };
@@ -179,6 +171,15 @@ impl Node {
     }
 }
 
+fn own_index(name: &str, names: &[String]) -> Result<Peer, ConfigError> {
+    let index = names.iter().position(|member| member == name);
+    let index = index.ok_or_else(|| ConfigError::NotAMember {
+        name: name.to_owned(),
+        members: names.join(", "),
+    })?;
+    Ok(Peer(index as u32))
+}
+
 /// A lease that the beats cannot renew in time would be an outage.
 fn check_lease(setting: &Setting) -> Result<(), ConfigError> {
     let Some(terms) = setting.rules.lease else {
@@ -192,12 +193,4 @@ fn check_lease(setting: &Setting) -> Result<(), ConfigError> {
         });
     }
     Ok(())
-}
-
-/// The step of retries: a heartbeat, within reason.
-fn beat(interval: Option<Duration>) -> Duration {
-    let default = Duration::from_millis(100);
-    interval
-        .unwrap_or(default)
-        .clamp(Duration::from_millis(20), Duration::from_millis(200))
 }

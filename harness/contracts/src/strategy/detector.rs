@@ -78,6 +78,34 @@ pub enum Detector {
     },
 }
 
+impl Detector {
+    /// Time between two heartbeats; `None`: there are none.
+    pub fn heartbeat_interval(&self) -> Option<Duration> {
+        match self {
+            Detector::None {} => None,
+            Detector::FixedTimeout {
+                heartbeat_interval, ..
+            }
+            | Detector::Chen {
+                heartbeat_interval, ..
+            }
+            | Detector::PhiAccrual {
+                heartbeat_interval, ..
+            } => Some(*heartbeat_interval),
+            Detector::ProgressProbe { probe_interval, .. } => Some(*probe_interval),
+        }
+    }
+
+    /// The step in which a node retries, and in which a primary shows itself to its backups: a
+    /// heartbeat interval within 20 to 200 ms; 100 ms without heartbeats.
+    pub fn beat(&self) -> Duration {
+        let interval = self.heartbeat_interval();
+        interval
+            .unwrap_or(Duration::from_millis(100))
+            .clamp(Duration::from_millis(20), Duration::from_millis(200))
+    }
+}
+
 fn default_heartbeat_interval() -> Duration {
     Duration::from_millis(50)
 }

@@ -84,25 +84,14 @@ pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
 }
 
 /// Time between two heartbeats, and whether evidence of life is the ACK; `None`: no heartbeats.
-pub fn rhythm(options: &Options) -> Option<(Duration, bool)> {
-    match options {
-        Options::None {} => None,
-        Options::FixedTimeout {
-            heartbeat_interval,
-            ack,
-            ..
-        }
-        | Options::Chen {
-            heartbeat_interval,
-            ack,
-            ..
-        }
-        | Options::PhiAccrual {
-            heartbeat_interval,
-            ack,
-            ..
-        } => Some((*heartbeat_interval, *ack)),
-        // An ACK, so that a probe proves the way there and back as well.
-        Options::ProgressProbe { probe_interval, .. } => Some((*probe_interval, true)),
-    }
+fn rhythm(options: &Options) -> Option<(Duration, bool)> {
+    let ack = match options {
+        Options::None {} => false,
+        Options::FixedTimeout { ack, .. }
+        | Options::Chen { ack, .. }
+        | Options::PhiAccrual { ack, .. } => *ack,
+        // A probe proves the way there and back as well.
+        Options::ProgressProbe { .. } => true,
+    };
+    options.heartbeat_interval().map(|interval| (interval, ack))
 }

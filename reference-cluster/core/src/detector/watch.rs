@@ -144,17 +144,8 @@ impl Watch {
         if let Some(prober) = &mut self.prober {
             prober.probe(now, out);
         }
-        let progress = self.progress();
+        let heartbeat = self.heartbeat(portrait, false, (self.incarnation, self.sequence));
         for watched in &self.peers {
-            let heartbeat = Heartbeat {
-                ack: false,
-                primary: portrait.primary,
-                incarnation: self.incarnation,
-                sequence: self.sequence,
-                epoch: portrait.epoch,
-                position: portrait.position,
-                progress,
-            };
             out.push(Output::SendHeartbeat {
                 to: watched.peer,
                 heartbeat,
@@ -168,8 +159,22 @@ impl Watch {
         });
     }
 
-    fn progress(&self) -> u64 {
-        self.prober.as_ref().map_or(0, Prober::passed)
+    /// What this node says of itself, in a heartbeat of its own or in answer to another's.
+    fn heartbeat(
+        &self,
+        portrait: SelfPortrait,
+        ack: bool,
+        (incarnation, sequence): (u64, u64),
+    ) -> Heartbeat {
+        Heartbeat {
+            ack,
+            primary: portrait.primary,
+            incarnation,
+            sequence,
+            epoch: portrait.epoch,
+            position: portrait.position,
+            progress: self.prober.as_ref().map_or(0, Prober::passed),
+        }
     }
 
     /// A disk operation is done; true when it was a probe of this node's own.
@@ -187,24 +192,12 @@ impl Watch {
         portrait: SelfPortrait,
         out: &mut Vec<Output>,
     ) {
-        let progress = self.progress();
-        let Some(watched) = self.peers.iter_mut().find(|watched| watched.peer == from) else {
+        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
             return;
         };
         if !heartbeat.ack {
-            let SelfPortrait {
-                primary,
-                epoch,
-                position,
-            } = portrait;
-            let answer = Heartbeat {
-                ack: true,
-                primary,
-                epoch,
-                position,
-                progress,
-                ..*heartbeat
-            };
+            let answered = (heartbeat.incarnation, heartbeat.sequence);
+            let answer = self.heartbeat(portrait, true, answered);
             out.push(Output::SendHeartbeat {
                 to: from,
                 heartbeat: answer,
@@ -213,6 +206,7 @@ impl Watch {
             return;
         }
         if heartbeat.ack == self.ack {
+            let watched = &mut self.peers[index];
             let evidence = Evidence {
                 suspected: watched.suspected,
                 incarnation: heartbeat.incarnation,

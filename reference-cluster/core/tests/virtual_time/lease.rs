@@ -1,12 +1,13 @@
 //! Leases in virtual time, on clocks that run at different rates.
 
 use shakedown_contracts::event::{Event, Role};
-use shakedown_contracts::node::ApiErrorKind;
+use shakedown_contracts::node::{ApiErrorKind, Member, NODE_CONFIG_FORMAT, NodeConfig};
 use shakedown_contracts::strategy::{
     Acknowledge, Detector, Election, Fencing, Reads, Replication, Strategy,
 };
 use shakedown_contracts::units::{Duration, Ratio};
 use shakedown_core::interface::{ClientReply, ClientRequest};
+use shakedown_core::node::Node;
 
 use crate::group::{Client, chaos_in, lost, shared_epochs, strategy};
 use crate::world::World;
@@ -183,6 +184,60 @@ fn a_primary_that_slept_through_its_lease_serves_nothing_where_an_epoch_alone_le
         matches!(&refused, ClientReply::Error(error) if error.error == ApiErrorKind::Unavailable),
         "{refused:?}"
     );
+}
+
+/// A write reaches an asynchronous primary that is stopped and cut off before its disk answers, and
+/// goes on long after others took over.
+fn write_over_a_stop(fencing: Fencing) -> bool {
+    let length = Duration::from_millis(200);
+    let mut strategy = leased(fencing, Reads::Local, length, 0.01);
+    if let Replication::PrimaryBackup { acknowledge, .. } = &mut strategy.replication {
+        *acknowledge = Acknowledge::Async;
+    }
+    let mut world = World::new(3, strategy, 5);
+    world.run_for(Duration::from_millis(500));
+    let key = "k".to_owned();
+    let id = world.request(0, ClientRequest::Put { key, value: 1 });
+    world.isolate(0);
+    world.run_for(Duration::ZERO);
+    world.pause(0);
+    world.run_for(Duration::from_millis(1_500));
+    assert!(world.primary().is_some_and(|successor| successor != 0));
+    world.resume(0);
+    world.run_for(Duration::from_millis(20));
+    matches!(world.replies.get(&id), Some((_, _, ClientReply::Done(_))))
+}
+
+#[test]
+fn a_write_that_was_under_way_is_not_acknowledged_after_the_lease() {
+    assert!(write_over_a_stop(Fencing::Epoch));
+    assert!(!write_over_a_stop(Fencing::Lease));
+}
+
+#[test]
+fn a_lease_that_no_beat_renews_in_time_is_refused() {
+    let build = |millis| {
+        let length = Duration::from_millis(millis);
+        let strategy = leased(Fencing::Lease, Reads::Lease, length, 0.01);
+        Node::new(&NodeConfig {
+            format: NODE_CONFIG_FORMAT,
+            name: "n1".into(),
+            members: vec![Member {
+                name: "n1".into(),
+                address: [127, 0, 0, 1].into(),
+                peer_port: 7001,
+                heartbeat_port: 7002,
+            }],
+            data_directory: "data".into(),
+            strategy,
+            seed: 1,
+            hold_unsynced: false,
+            client_port: 7000,
+        })
+    };
+    // Heartbeats, and with them the primary's messages, go out every 50 ms.
+    assert!(build(100).is_ok());
+    assert!(build(99).is_err());
 }
 
 #[test]
