@@ -244,7 +244,7 @@ fn a_lease_that_no_beat_renews_in_time_is_refused() {
 fn with_leases_and_clocks_within_the_bound_nothing_is_lost_and_no_read_is_stale() {
     let mut acknowledged = 0;
     let mut read = 0;
-    for seed in 0..100 {
+    for seed in 0..60 {
         let fencing = if seed % 2 == 0 {
             Fencing::Epoch
         } else {
@@ -273,6 +273,6 @@ fn with_leases_and_clocks_within_the_bound_nothing_is_lost_and_no_read_is_stale(
         read += client.reads.iter().filter(|(id, _)| served(id)).count();
     }
     // The test would prove nothing if little was served.
-    assert!(acknowledged > 8_000, "{acknowledged} acknowledged writes");
-    assert!(read > 4_000, "{read} reads");
+    assert!(acknowledged > 5_000, "{acknowledged} acknowledged writes");
+    assert!(read > 2_500, "{read} reads");
 }

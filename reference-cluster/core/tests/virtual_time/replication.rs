@@ -97,6 +97,61 @@ fn semi_sync_that_falls_back_loses_what_it_acknowledged_alone_and_the_strict_one
     );
 }
 
+/// How long a write waits for its acknowledgement, in milliseconds; `None`: more than 150.
+fn wait_of_a_write(world: &mut World, client: &mut Client) -> Option<f64> {
+    let asked = world.now;
+    client.put(world, 0, format!("k{}", client.writes));
+    let (id, _, _) = client.puts.last().expect("just asked").clone();
+    world.run_for(Duration::from_millis(150));
+    let (at, _, reply) = world.replies.get(&id)?;
+    let done = matches!(reply, ClientReply::Done(_));
+    done.then(|| at.since(asked).as_millis_f64())
+}
+
+#[test]
+fn a_semi_sync_primary_waits_once_then_goes_on_alone_and_waits_again_after_a_backup_was_back() {
+    let mut strategy = strategy(Acknowledge::SemiSync, Fencing::Epoch);
+    // Nobody is suspected meanwhile: it is the fallback alone that decides.
+    strategy.detector = Detector::None {};
+    if let Replication::PrimaryBackup { fallback, .. } = &mut strategy.replication {
+        *fallback = Some(Fallback::After(Duration::from_millis(100)));
+    }
+    let mut world = World::new(3, strategy, 8);
+    let mut client = Client::default();
+    world.run_for(Duration::from_millis(300));
+    for _ in 0..2 {
+        let with_backups = wait_of_a_write(&mut world, &mut client).unwrap();
+        assert!(with_backups < 10.0, "{with_backups} ms");
+        world.isolate(0);
+        // Counted from when the write is durable at the primary, up to 2 ms after it was asked for.
+        let first = wait_of_a_write(&mut world, &mut client).unwrap();
+        assert!((100.0..105.0).contains(&first), "{first} ms");
+        let second = wait_of_a_write(&mut world, &mut client).unwrap();
+        assert!(second < 10.0, "{second} ms");
+        world.heal();
+        world.run_for(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn a_strict_semi_sync_primary_blocks_until_a_backup_is_back() {
+    let mut strategy = strategy(Acknowledge::SemiSync, Fencing::Epoch);
+    strategy.detector = Detector::None {};
+    if let Replication::PrimaryBackup { fallback, .. } = &mut strategy.replication {
+        *fallback = Some(Fallback::Never);
+    }
+    let mut world = World::new(3, strategy, 8);
+    let mut client = Client::default();
+    world.run_for(Duration::from_millis(300));
+    world.isolate(0);
+    assert_eq!(wait_of_a_write(&mut world, &mut client), None);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(client.acknowledged(&world).count(), 0);
+    world.heal();
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(client.acknowledged(&world).count(), 1);
+}
+
 /// A primary is cut off and writes a long tail that nobody acknowledges; its successor acknowledges
 /// a little and dies; the first comes back. Acknowledged and lost.
 fn return_with_a_longer_log(rule: Election) -> (usize, usize) {
@@ -166,8 +221,29 @@ fn without_fencing_two_primaries_acknowledge_and_stay_and_with_epochs_one_does()
 
 #[test]
 fn a_crash_is_detected_within_timeout_minus_interval_and_timeout() {
+    // An ACK may have been on its way for up to 2 ms (there and back).
+    let strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
+    detected_within(&strategy, 150.0..=202.0);
+}
+
+#[test]
+fn chen_detects_a_crash_within_margin_and_margin_plus_interval() {
+    let mut strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
+    strategy.detector = Detector::Chen {
+        heartbeat_interval: Duration::from_millis(50),
+        margin: Duration::from_millis(150),
+        window: 1000,
+        ack: true,
+    };
+    // From a crash just before the next heartbeat to one just after the last, plus the delay.
+    detected_within(&strategy, 150.0..=202.0);
+}
+
+/// Both backups suspect a primary that crashes at any phase of its heartbeats so long after, in
+/// milliseconds.
+fn detected_within(strategy: &Strategy, bounds: std::ops::RangeInclusive<f64>) {
     for seed in 0..100 {
-        let mut world = World::new(3, strategy(Acknowledge::Majority, Fencing::Epoch), seed);
+        let mut world = World::new(3, strategy.clone(), seed);
         let phase = world.draw(50_000);
         world.run_for(Duration::from_millis(500).saturating_add(Duration::from_micros(phase)));
         let crash = world.now;
@@ -182,8 +258,7 @@ fn a_crash_is_detected_within_timeout_minus_interval_and_timeout() {
         assert_eq!(suspicions.len(), 2, "seed {seed}: both backups suspect");
         for at in suspicions {
             let delay = at.since(crash).as_millis_f64();
-            // An ACK may have been on its way for up to 2 ms (there and back).
-            assert!((150.0..=202.0).contains(&delay), "seed {seed}: {delay} ms");
+            assert!(bounds.contains(&delay), "seed {seed}: {delay} ms");
         }
     }
 }
