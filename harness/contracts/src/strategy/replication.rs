@@ -93,6 +93,7 @@ pub enum Fallback {
 }
 
 impl Default for Fallback {
+    /// Fits trials of some seconds; MySQL waits 10 s (`rpl_semi_sync_source_timeout`).
     fn default() -> Self {
         Fallback::After(Duration::from_millis(500))
     }

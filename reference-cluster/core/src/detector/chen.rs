@@ -1,5 +1,5 @@
 //! NFD-E: suspect when the next heartbeat is later than expected by more than a margin (Chen,
-//! Toueg, Aguilera 2002, section 6; NFD-S with its freshness points is section 3).
+//! Toueg, Aguilera 2002, section 6).
 //!
 //! A timeout counted from the last heartbeat lets a heartbeat that happened to be late postpone
 //! the suspicion. This detector asks instead when heartbeat l + 1 *should* arrive, and holds the

@@ -2,8 +2,8 @@
 //! be replayed after a failure together cost least.
 //!
 //! A checkpoint every T costs C ÷ T of the time; a failure, every M on average, costs half an
-//! interval of replay, T ÷ 2M of the time. The sum is least at T = √(2·C·M) (Young 1974; Daly 2006
-//! derives the same as the first order, good while C is far below M). C is measured from the node's
+//! interval of replay, T ÷ 2M of the time. The sum is least at T = √(2·C·M) (Young 1974; what
+//! Daly 2006 adds is small while C is far below M). C is measured from the node's
 //! own checkpoints, from handing one to the disk to its completion, in the node's own time: a disk
 //! that becomes slow, or a state that grows, makes checkpoints rarer by the square root.
 //!
