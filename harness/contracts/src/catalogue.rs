@@ -108,9 +108,9 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("none", "nobody notices a failure"),
             now("fixed-timeout", "suspect after a fixed silence"),
             now("phi-accrual", "suspect when the silence is improbable"),
-            not_yet("chen", "expected arrival and a safety margin"),
+            now("chen", "expected arrival and a safety margin"),
+            now("progress-probe", "a probe passes through a disk write"),
             not_yet("swim", "probes through others, gossip"),
-            not_yet("progress-probe", "a probe passes through a disk write"),
         ],
     ),
     (

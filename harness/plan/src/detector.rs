@@ -5,7 +5,7 @@ use shakedown_contracts::units::Duration;
 
 use crate::reader::{Placed, TableReader};
 
-/// Arrivals remembered by φ-accrual; more than a day of them at 10 ms helps nothing.
+/// Arrivals remembered by φ-accrual and chen; more than a day of them at 10 ms helps nothing.
 const WINDOW_MAX: u32 = 1_000_000;
 /// φ is −log10 of a probability; beyond 300 that is 0 in double precision.
 const THRESHOLD_MAX: f64 = 300.0;
@@ -15,6 +15,8 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Detector {
     match kind {
         "fixed-timeout" => fixed_timeout(table),
         "phi-accrual" => phi_accrual(table),
+        "chen" => chen(table),
+        "progress-probe" => progress_probe(table),
         _ => Detector::None {},
     }
 }
@@ -84,6 +86,52 @@ fn phi_accrual(table: &TableReader<'_>) -> Detector {
         *acceptable_pause = value(table.duration("acceptable_pause"), *acceptable_pause);
         *window = table.integer("window", 2, WINDOW_MAX).unwrap_or(*window);
         *ack = table.boolean("ack").unwrap_or(*ack);
+    }
+    detector
+}
+
+fn chen(table: &TableReader<'_>) -> Detector {
+    let mut detector = defaults("chen");
+    if let Detector::Chen {
+        heartbeat_interval,
+        margin,
+        window,
+        ack,
+    } = &mut detector
+    {
+        *heartbeat_interval = value(
+            table.duration_above_zero("heartbeat_interval"),
+            *heartbeat_interval,
+        );
+        *margin = value(table.duration_above_zero("margin"), *margin);
+        *window = table.integer("window", 1, WINDOW_MAX).unwrap_or(*window);
+        *ack = table.boolean("ack").unwrap_or(*ack);
+    }
+    detector
+}
+
+fn progress_probe(table: &TableReader<'_>) -> Detector {
+    let mut detector = defaults("progress-probe");
+    if let Detector::ProgressProbe {
+        probe_interval,
+        timeout,
+    } = &mut detector
+    {
+        *probe_interval = value(table.duration_above_zero("probe_interval"), *probe_interval);
+        *timeout = value(table.duration_above_zero("timeout"), *timeout);
+        if *timeout <= *probe_interval {
+            let message = format!(
+                "the timeout ({timeout}) is not above the probe interval ({probe_interval})"
+            );
+            let key = if table.has("timeout") {
+                "timeout"
+            } else {
+                "probe_interval"
+            };
+            let hint =
+                "every node would be suspected between two probes; leave time for a slow sync";
+            table.invalid(key, message, hint);
+        }
     }
     detector
 }

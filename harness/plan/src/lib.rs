@@ -17,6 +17,8 @@ mod partition;
 mod phases;
 mod problem;
 mod reader;
+mod recovery_log;
+mod replication;
 mod requirement;
 mod schedule;
 mod selector;

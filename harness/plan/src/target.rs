@@ -2,13 +2,11 @@
 
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Fencing, Fsync, Reads, RecoveryLog, Replication, Strategy,
-};
-use shakedown_contracts::units::{Bytes, Duration};
+use shakedown_contracts::strategy::Strategy;
+use shakedown_contracts::units::Duration;
 
-use crate::detector;
 use crate::reader::{TableReader, quoted};
+use crate::{detector, recovery_log, replication};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -71,20 +69,10 @@ fn read_system(table: &TableReader<'_>) -> bool {
 /// The contract's defaults, with the default checkpoint written as its value, so that a plan read
 /// back from its file is the same.
 fn default_strategy() -> Strategy {
-    let recovery_log = RecoveryLog::Redo {
-        fsync: Fsync::default(),
-        checkpoint: default_checkpoint(),
-    };
     Strategy {
-        recovery_log,
+        recovery_log: recovery_log::default(),
         ..Strategy::default()
     }
-}
-
-fn default_checkpoint() -> Checkpoint {
-    Checkpoint::default()
-        .bytes()
-        .map_or(Checkpoint::None, |bytes| Checkpoint::Bytes(Bytes(bytes)))
 }
 
 fn read_strategy(table: TableReader<'_>) -> Strategy {
@@ -96,8 +84,10 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
         match (*name, read_kind(&part, name, choices)) {
             (_, None) => part.ignore_rest(),
             ("detector", Some(kind)) => strategy.detector = detector::read(&part, kind),
-            ("recovery_log", Some(kind)) => strategy.recovery_log = recovery_log(&part, kind),
-            ("replication", Some(kind)) => strategy.replication = replication(&part, kind),
+            ("recovery_log", Some(kind)) => strategy.recovery_log = recovery_log::read(&part, kind),
+            ("replication", Some(kind)) => {
+                strategy.replication = replication::read(&part, kind, strategy.detector.beat())
+            }
             // The others have only their control group so far, which takes no options.
             (_, Some(_)) => {}
         }
@@ -118,75 +108,4 @@ fn read_kind(
         return None;
     }
     part.available("kind", name, choices)
-}
-
-fn recovery_log(part: &TableReader<'_>, kind: &str) -> RecoveryLog {
-    if kind == "none" {
-        return RecoveryLog::None {};
-    }
-    let fsync = part.choice(
-        "fsync",
-        &[
-            ("per-operation", Fsync::PerOperation),
-            ("group", Fsync::Group),
-            ("interval", Fsync::Interval),
-            ("never", Fsync::Never),
-        ],
-    );
-    let checkpoint = part.text("checkpoint").and_then(|text| {
-        let hint = "write \"none\", a size like \"4MiB\" or a time like \"10s\"";
-        let parsed = Checkpoint::try_from(text.value.to_owned());
-        let zero = |checkpoint: &Checkpoint| {
-            matches!(checkpoint, Checkpoint::Bytes(bytes) if bytes.0 == 0)
-                || matches!(checkpoint, Checkpoint::Every(every) if every.is_zero())
-        };
-        match parsed {
-            Ok(checkpoint) if !zero(&checkpoint) => Some(checkpoint),
-            _ => {
-                let message = format!("{} is no checkpoint rule", quoted(text.value));
-                part.invalid("checkpoint", message, hint);
-                None
-            }
-        }
-    });
-    RecoveryLog::Redo {
-        fsync: fsync.unwrap_or_default(),
-        checkpoint: checkpoint.unwrap_or_else(default_checkpoint),
-    }
-}
-
-fn replication(part: &TableReader<'_>, kind: &str) -> Replication {
-    if kind == "none" {
-        return Replication::None {};
-    }
-    let acknowledge = part.choice(
-        "acknowledge",
-        &[
-            ("async", Acknowledge::Async),
-            ("majority", Acknowledge::Majority),
-            ("all", Acknowledge::All),
-        ],
-    );
-    let fencing = part.choice(
-        "fencing",
-        &[("none", Fencing::None), ("epoch", Fencing::Epoch)],
-    );
-    let reads = part.choice(
-        "reads",
-        &[("local", Reads::Local), ("read-index", Reads::ReadIndex)],
-    );
-    let fencing = fencing.unwrap_or_default();
-    if reads == Some(Reads::ReadIndex) && fencing == Fencing::None {
-        let message = "`reads = \"read-index\"` has no effect without fencing: nobody refuses";
-        part.invalid(
-            "reads",
-            message,
-            "set `fencing = \"epoch\"`, or leave `reads` out",
-        );
-    }
-    Replication::PrimaryBackup {
-        acknowledge: acknowledge.unwrap_or_default(),
-        fencing,
-        reads: reads.unwrap_or_default(),
-    }
 }

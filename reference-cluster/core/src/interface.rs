@@ -208,6 +208,12 @@ pub enum DiskOperation {
     },
     /// Make everything appended so far durable (fdatasync).
     Sync,
+    /// Write this number to the probe file, over what was there, and sync it: proves that the disk
+    /// that holds the log still works. Nobody reads it.
+    Probe {
+        /// The number.
+        position: u64,
+    },
     /// Cut the log file to this length (divergent tail); durable when done.
     TruncateLog {
         /// New length in bytes.

@@ -1,16 +1,19 @@
 //! What nodes say to each other: heartbeats by datagram, everything else on ordered connections.
 //!
-//! A heartbeat is 40 bytes with a checksum, so that a corrupted datagram is dropped instead of
+//! A heartbeat is 48 bytes with a checksum, so that a corrupted datagram is dropped instead of
 //! believed. A [`Message`] is a serde type; its driver frames it.
 //! Invariant: every message about the log carries the epoch of its sender, so that the receiver can
 //! refuse a deposed primary where the data is stored.
 
 use serde::{Deserialize, Serialize};
+use shakedown_contracts::time::Moment;
 
 use crate::store::{Command, Store};
 
 /// Bytes of an encoded [`Heartbeat`].
-pub const HEARTBEAT_BYTES: usize = 40;
+pub const HEARTBEAT_BYTES: usize = 48;
+/// Those before the checksum.
+const CHECKED_BYTES: usize = HEARTBEAT_BYTES - 4;
 
 const BEAT: u8 = 1;
 const ACK: u8 = 2;
@@ -25,12 +28,15 @@ pub struct Heartbeat {
     /// Which run of the process sent the heartbeat (its start on the monotonic clock): an ACK to a
     /// process that is gone proves nothing to its successor.
     pub incarnation: u64,
-    /// Counts the heartbeats of one incarnation to all peers.
+    /// The point of the incarnation's schedule that the heartbeat stands for, counted from 1; the
+    /// same to all peers. Points that were slept through are skipped.
     pub sequence: u64,
     /// The newest epoch the sender of this datagram knows.
     pub epoch: u64,
     /// Position of its last log entry.
     pub position: u64,
+    /// The newest probe that passed through its disk; 0 before the first, and without probes.
+    pub progress: u64,
 }
 
 impl Heartbeat {
@@ -39,12 +45,18 @@ impl Heartbeat {
         let mut bytes = [0; HEARTBEAT_BYTES];
         bytes[0] = if self.ack { ACK } else { BEAT };
         bytes[1] = u8::from(self.primary);
-        let numbers = [self.incarnation, self.sequence, self.epoch, self.position];
+        let numbers = [
+            self.incarnation,
+            self.sequence,
+            self.epoch,
+            self.position,
+            self.progress,
+        ];
         for (index, number) in numbers.into_iter().enumerate() {
             bytes[4 + 8 * index..12 + 8 * index].copy_from_slice(&number.to_be_bytes());
         }
-        let checksum = crc32c::crc32c(&bytes[..36]);
-        bytes[36..].copy_from_slice(&checksum.to_be_bytes());
+        let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+        bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
@@ -52,7 +64,7 @@ impl Heartbeat {
     pub fn decode(bytes: &[u8]) -> Option<Heartbeat> {
         let bytes: &[u8; HEARTBEAT_BYTES] = bytes.try_into().ok()?;
         let checksum = u32::from_be_bytes(*bytes.last_chunk()?);
-        if crc32c::crc32c(&bytes[..36]) != checksum {
+        if crc32c::crc32c(&bytes[..CHECKED_BYTES]) != checksum {
             return None;
         }
         let ack = match bytes[0] {
@@ -68,6 +80,7 @@ impl Heartbeat {
             sequence: u64::from_be_bytes(number(1)?),
             epoch: u64::from_be_bytes(number(2)?),
             position: u64::from_be_bytes(number(3)?),
+            progress: u64::from_be_bytes(number(4)?),
         })
     }
 }
@@ -107,6 +120,8 @@ pub enum Message {
         entries: Vec<Entry>,
         /// Position up to which the group has committed.
         committed: u64,
+        /// When it was sent, by the primary's clock.
+        sent: Moment,
     },
     /// Backup to primary: everything up to `position` is the primary's and is durable here.
     Appended {
@@ -114,6 +129,10 @@ pub enum Message {
         epoch: u64,
         /// Up to here.
         position: u64,
+        /// That of the answered `Append`: from then on the backup grants a lease, where there are
+        /// leases. A `Snapshot` is answered without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent: Option<Moment>,
     },
     /// Backup to primary: `previous` is not in this log.
     Mismatch {
@@ -195,6 +214,7 @@ mod tests {
         sequence: u64::MAX,
         epoch: 3,
         position: 9,
+        progress: 11,
     };
 
     #[test]
@@ -229,6 +249,7 @@ mod tests {
             },
             entries: vec![entry],
             committed: 3,
+            sent: Moment(5),
         };
         let json = serde_json::to_string(&message).unwrap();
         assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);

@@ -7,16 +7,15 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{NodeConfig, Status};
-use shakedown_contracts::strategy::{RecoveryLog as RecoveryLogOptions, Strategy};
+use shakedown_contracts::strategy::{Checksum, RecoveryLog as RecoveryLogOptions, Strategy};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use crate::detector::rhythm;
 use crate::detector::watch::Watch;
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::recovery_log::record::{Recovered, recover};
-use crate::recovery_log::{Found, empty_means_new, recovery_log};
+use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 
@@ -49,6 +48,7 @@ pub struct Node {
     watch: Watch,
     replica: Replica,
     forgetful: bool,
+    checksum: Checksum,
 }
 
 impl Node {
@@ -59,13 +59,7 @@ impl Node {
             .iter()
             .map(|member| member.name.clone())
             .collect();
-        let Some(me) = names.iter().position(|name| *name == config.name) else {
-            return Err(ConfigError::NotAMember {
-                name: config.name.clone(),
-                members: names.join(", "),
-            });
-        };
-        let me = Peer(me as u32);
+        let me = own_index(&config.name, &names)?;
         let peers = (0..)
             .map(Peer)
             .zip(names.iter().cloned())
@@ -76,21 +70,22 @@ impl Node {
             replication,
         } = &config.strategy;
         let watch = Watch::new(detector, peers.collect())?;
-        let interval = rhythm(detector).map(|(interval, _)| interval);
         let setting = Setting {
             rules: rules(replication, names.len() as u32, me),
             names,
             me,
-            beat: beat(interval),
+            beat: detector.beat(),
             patience: watch.nominal_silence(),
             empty_means_new: empty_means_new(log),
         };
+        check_lease(&setting)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
         let replica = Replica::new(setting, recovery_log(log)?, config.seed);
         Ok(Node {
             watch,
             replica,
             forgetful,
+            checksum: checksum(log),
         })
     }
 
@@ -124,7 +119,7 @@ impl Node {
         if empty {
             return self.replica.start(Recovered::default(), None);
         }
-        match recover(checkpoints, log) {
+        match recover(self.checksum, checkpoints, log) {
             Ok(recovered) => {
                 // `took` is the driver's to fill in: a step has no clock.
                 let event = Event::RecoveryCompleted {
@@ -166,7 +161,11 @@ impl Node {
             Input::Timer {
                 timer: Timer::Heartbeat | Timer::Suspicion,
             } => {}
-            Input::DiskDone { token } => self.replica.disk_done(token),
+            Input::DiskDone { token } => {
+                if !self.watch.disk_done(token) {
+                    self.replica.disk_done(token);
+                }
+            }
             Input::Request { id, request } => self.replica.request(id, request),
         }
     }
@@ -177,10 +176,26 @@ impl Node {
     }
 }
 
-/// The step of retries: a heartbeat, within reason.
-fn beat(interval: Option<Duration>) -> Duration {
-    let default = Duration::from_millis(100);
-    interval
-        .unwrap_or(default)
-        .clamp(Duration::from_millis(20), Duration::from_millis(200))
+fn own_index(name: &str, names: &[String]) -> Result<Peer, ConfigError> {
+    let index = names.iter().position(|member| member == name);
+    let index = index.ok_or_else(|| ConfigError::NotAMember {
+        name: name.to_owned(),
+        members: names.join(", "),
+    })?;
+    Ok(Peer(index as u32))
+}
+
+/// A lease that the beats cannot renew in time would be an outage.
+fn check_lease(setting: &Setting) -> Result<(), ConfigError> {
+    let Some(terms) = setting.rules.lease else {
+        return Ok(());
+    };
+    if terms.length < setting.beat.saturating_add(setting.beat) {
+        return Err(ConfigError::Value {
+            key: "replication.lease",
+            value: terms.length.to_string(),
+            hint: "give at least two heartbeat intervals, better four or more",
+        });
+    }
+    Ok(())
 }

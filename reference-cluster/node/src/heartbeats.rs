@@ -121,6 +121,7 @@ mod tests {
             sequence: 2,
             epoch: 3,
             position: 4,
+            progress: 5,
         };
         stranger.send_to(&beat.encode(), to).unwrap();
         member.socket.get_ref().send_to(b"damaged", to).unwrap();

@@ -14,7 +14,10 @@ use std::process::ExitCode;
 
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
-use shakedown_contracts::strategy::{Fsync, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Detector, Election, Fencing, Fsync, Reads, RecoveryLog, Replication, Strategy,
+};
+use shakedown_contracts::units::Duration;
 
 fn main() -> ExitCode {
     if let Some(config) = local_cluster::config_of_node_process() {
@@ -56,6 +59,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "after_the_primary_is_killed_another_serves_what_was_acknowledged",
         after_the_primary_is_killed_another_serves_what_was_acknowledged,
+    ),
+    (
+        "with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk",
+        with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk,
     ),
     (
         "a_whole_group_that_was_killed_recovers_from_its_logs",
@@ -233,6 +240,35 @@ fn after_the_primary_is_killed_another_serves_what_was_acknowledged() {
     assert_eq!(status["role"], "backup");
 }
 
+fn with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk() {
+    let strategy = Strategy {
+        detector: Detector::ProgressProbe {
+            probe_interval: Duration::from_millis(50),
+            timeout: Duration::from_secs(1),
+        },
+        replication: Replication::PrimaryBackup {
+            acknowledge: Acknowledge::Majority,
+            fallback: None,
+            fencing: Fencing::Lease,
+            election: Election::UpToDate,
+            reads: Reads::Lease,
+            lease: None,
+            drift_bound: None,
+        },
+        ..Strategy::default()
+    };
+    let mut cluster = Cluster::start(3, strategy);
+    let (_, first) = cluster.ask_primary("PUT", "/v1/keys/k", &value(7));
+    wait_until("a probe has passed through the disk", || {
+        std::fs::metadata(cluster.data(first).join("probe")).is_ok_and(|probe| probe.len() == 8)
+    });
+    cluster.kill(first);
+    // Only progress is a sign of life here, so that this needs probes that come back.
+    let (read, second) = cluster.ask_primary("GET", "/v1/keys/k", &Value::Null);
+    assert_ne!(first, second);
+    assert_eq!(read["value"], 7);
+}
+
 fn a_whole_group_that_was_killed_recovers_from_its_logs() {
     let mut cluster = Cluster::start(3, Strategy::default());
     for key in 0..20 {
@@ -261,6 +297,8 @@ fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
         let recovery_log = RecoveryLog::Redo {
             fsync: Fsync::Never,
             checkpoint: Default::default(),
+            mean_time_between_failures: None,
+            checksum: Default::default(),
         };
         let mut cluster = Cluster::prepare(
             1,
@@ -278,11 +316,9 @@ fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
         // carried out cannot be seen from outside; the file layer's own test covers that it has.
         wait_until("the append is carried out", || {
             cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
-            hold_unsynced
-                || std::fs::metadata(cluster.data(0).join("log"))
-                    .unwrap()
-                    .len()
-                    > 0
+            let log = std::fs::read(cluster.data(0).join("log")).unwrap();
+            // The log begins with a promise and the epoch's first entry.
+            hold_unsynced || log.windows(5).any(|bytes| bytes == b"\"put\"")
         });
         cluster.kill(0);
         cluster.start_node(0);

@@ -6,7 +6,7 @@
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::Detector;
+use super::{Detector, Evidence};
 use crate::node::ConfigError;
 
 /// Suspects exactly `timeout` after the last evidence.
@@ -34,7 +34,7 @@ impl FixedTimeout {
 }
 
 impl Detector for FixedTimeout {
-    fn heard(&mut self, now: Moment, _suspected: bool) {
+    fn heard(&mut self, now: Moment, _evidence: Evidence) {
         self.last = self.last.max(Some(now));
     }
 
@@ -59,7 +59,7 @@ mod tests {
     fn a_peer_is_suspected_exactly_at_the_timeout_and_never_before_it_was_heard() {
         let mut detector = FixedTimeout::new(Duration::from_nanos(100)).unwrap();
         assert!(!detector.suspects(Moment(1_000)));
-        detector.heard(Moment(1_000), false);
+        detector.heard(Moment(1_000), Evidence::beat(1));
         assert!(!detector.suspects(Moment(1_099)));
         assert!(detector.suspects(Moment(1_100)));
         detector.shift(Duration::from_nanos(50));

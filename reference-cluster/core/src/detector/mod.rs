@@ -4,9 +4,11 @@
 //! send, what counts as evidence and whom to tell is in [`watch`], the same for all of them.
 //! Invariant: with the same evidence at the same moments, the same deadline on every machine.
 
+mod chen;
 mod fixed_timeout;
 mod none;
 mod phi_accrual;
+pub mod progress_probe;
 pub mod watch;
 
 use std::fmt::Debug;
@@ -17,11 +19,37 @@ use shakedown_contracts::units::Duration;
 
 use crate::node::ConfigError;
 
+/// A sign of life, as far as detectors care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// The peer was held for failed until now, so that the silence before was an outage and says
+    /// nothing about its rhythm.
+    pub suspected: bool,
+    /// Which run of the process sent the heartbeat.
+    pub incarnation: u64,
+    /// Which point of that run's schedule the heartbeat stands for, counted from 1.
+    pub sequence: u64,
+    /// The newest probe that passed through the peer's disk.
+    pub progress: u64,
+}
+
+#[cfg(test)]
+impl Evidence {
+    /// A heartbeat of a trusted peer's first run.
+    fn beat(sequence: u64) -> Evidence {
+        Evidence {
+            suspected: false,
+            incarnation: 1,
+            sequence,
+            progress: 0,
+        }
+    }
+}
+
 /// One observer's opinion of one peer.
 pub trait Detector: Debug + Send {
-    /// The peer was heard at `now`. `suspected`: it was held for failed until now, so that the
-    /// silence before was an outage and says nothing about its rhythm.
-    fn heard(&mut self, now: Moment, suspected: bool);
+    /// The peer was heard at `now`.
+    fn heard(&mut self, now: Moment, evidence: Evidence);
 
     /// The moment at which the peer is suspected unless it is heard before; `None`: never, because
     /// it was not heard yet or because this detector does not suspect.
@@ -47,23 +75,23 @@ pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
         Options::FixedTimeout { timeout, .. } => {
             Box::new(fixed_timeout::FixedTimeout::new(*timeout)?)
         }
+        Options::Chen { .. } => Box::new(chen::Chen::new(options)?),
+        Options::ProgressProbe { timeout, .. } => {
+            Box::new(progress_probe::ProgressProbe::new(*timeout)?)
+        }
         Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options)?),
     })
 }
 
 /// Time between two heartbeats, and whether evidence of life is the ACK; `None`: no heartbeats.
-pub fn rhythm(options: &Options) -> Option<(Duration, bool)> {
-    match options {
-        Options::None {} => None,
-        Options::FixedTimeout {
-            heartbeat_interval,
-            ack,
-            ..
-        }
-        | Options::PhiAccrual {
-            heartbeat_interval,
-            ack,
-            ..
-        } => Some((*heartbeat_interval, *ack)),
-    }
+fn rhythm(options: &Options) -> Option<(Duration, bool)> {
+    let ack = match options {
+        Options::None {} => false,
+        Options::FixedTimeout { ack, .. }
+        | Options::Chen { ack, .. }
+        | Options::PhiAccrual { ack, .. } => *ack,
+        // A probe proves the way there and back as well.
+        Options::ProgressProbe { .. } => true,
+    };
+    options.heartbeat_interval().map(|interval| (interval, ack))
 }

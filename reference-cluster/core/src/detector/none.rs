@@ -3,14 +3,14 @@
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::Detector;
+use super::{Detector, Evidence};
 
 /// Suspects nobody.
 #[derive(Debug)]
 pub struct Never;
 
 impl Detector for Never {
-    fn heard(&mut self, _now: Moment, _suspected: bool) {}
+    fn heard(&mut self, _now: Moment, _evidence: Evidence) {}
 
     fn next_deadline(&self) -> Option<Moment> {
         None
@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn nobody_is_ever_suspected() {
         let mut never = Never;
-        never.heard(Moment(1), false);
+        never.heard(Moment(1), Evidence::beat(1));
         assert!(!never.suspects(Moment(u64::MAX)));
     }
 }

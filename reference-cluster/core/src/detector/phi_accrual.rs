@@ -14,7 +14,7 @@ use shakedown_contracts::strategy::Detector as Options;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::Detector;
+use super::{Detector, Evidence};
 use crate::node::ConfigError;
 
 /// Longest silence that is counted as such (1000 s): keeps the sums far from overflow.
@@ -155,9 +155,9 @@ fn power_of_e(x: f64) -> f64 {
 }
 
 impl Detector for PhiAccrual {
-    fn heard(&mut self, now: Moment, suspected: bool) {
+    fn heard(&mut self, now: Moment, evidence: Evidence) {
         if let Some(last) = self.last
-            && !suspected
+            && !evidence.suspected
         {
             self.remember(now.since(last).as_nanos());
         }
@@ -214,7 +214,7 @@ mod tests {
         let mut detector = PhiAccrual::new(&options(8.0)).unwrap();
         assert_eq!(detector.next_deadline(), None);
         for beat in 0..=200 {
-            detector.heard(Moment(beat * 100_000_000), false);
+            detector.heard(Moment(beat * 100_000_000), Evidence::beat(beat));
         }
         let silence = detector
             .next_deadline()
@@ -231,10 +231,14 @@ mod tests {
     fn an_outage_does_not_teach_patience() {
         let mut detector = PhiAccrual::new(&options(8.0)).unwrap();
         for beat in 0..=200 {
-            detector.heard(Moment(beat * 100_000_000), false);
+            detector.heard(Moment(beat * 100_000_000), Evidence::beat(beat));
         }
         let before = detector.critical_silence();
-        detector.heard(Moment(60_000_000_000), true);
+        let after_an_outage = Evidence {
+            suspected: true,
+            ..Evidence::beat(600)
+        };
+        detector.heard(Moment(60_000_000_000), after_an_outage);
         assert_eq!(detector.critical_silence(), before);
     }
 

@@ -18,8 +18,9 @@ use shakedown_contracts::strategy::Detector as Options;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::{Detector, detector, rhythm};
-use crate::interface::{Output, Peer, Timer};
+use super::progress_probe::Prober;
+use super::{Detector, Evidence, detector, rhythm};
+use crate::interface::{DiskToken, Output, Peer, Timer};
 use crate::message::Heartbeat;
 use crate::node::ConfigError;
 
@@ -44,7 +45,6 @@ struct Watched {
     name: String,
     detector: Box<dyn Detector>,
     suspected: bool,
-    heard: bool,
 }
 
 /// All peers as seen from here.
@@ -53,6 +53,8 @@ pub struct Watch {
     peers: Vec<Watched>,
     interval: Option<Duration>,
     ack: bool,
+    /// Where evidence of life is progress of the disk.
+    prober: Option<Prober>,
     incarnation: u64,
     sequence: u64,
     heartbeat_due: Moment,
@@ -80,13 +82,13 @@ impl Watch {
                 name,
                 detector,
                 suspected: false,
-                heard: false,
             })
         });
         Ok(Watch {
             peers: watched.collect::<Result<_, _>>()?,
             interval: rhythm.map(|(interval, _)| interval),
             ack: rhythm.is_some_and(|(_, ack)| ack),
+            prober: matches!(options, Options::ProgressProbe { .. }).then(Prober::default),
             incarnation: 0,
             sequence: 0,
             heartbeat_due: Moment(0),
@@ -135,29 +137,51 @@ impl Watch {
         if now < self.heartbeat_due {
             return;
         }
-        self.sequence += 1;
+        // The newest point of the schedule that has come; those that were slept through are left
+        // out, so that a sequence tells when its heartbeat was due.
+        let missed = now.since(self.heartbeat_due).as_nanos() / interval.as_nanos();
+        self.sequence += 1 + missed;
+        if let Some(prober) = &mut self.prober {
+            prober.probe(now, out);
+        }
+        let heartbeat = self.heartbeat(portrait, false, (self.incarnation, self.sequence));
         for watched in &self.peers {
-            let heartbeat = Heartbeat {
-                ack: false,
-                primary: portrait.primary,
-                incarnation: self.incarnation,
-                sequence: self.sequence,
-                epoch: portrait.epoch,
-                position: portrait.position,
-            };
             out.push(Output::SendHeartbeat {
                 to: watched.peer,
                 heartbeat,
             });
         }
-        // The next point of the schedule in the future: beats that were slept through are left out.
-        let missed = now.since(self.heartbeat_due).as_nanos() / interval.as_nanos();
         let step = interval.as_nanos().saturating_mul(missed + 1);
         self.heartbeat_due = self.heartbeat_due.after(Duration::from_nanos(step));
         out.push(Output::SetTimer {
             timer: Timer::Heartbeat,
             at: self.heartbeat_due,
         });
+    }
+
+    /// What this node says of itself, in a heartbeat of its own or in answer to another's.
+    fn heartbeat(
+        &self,
+        portrait: SelfPortrait,
+        ack: bool,
+        (incarnation, sequence): (u64, u64),
+    ) -> Heartbeat {
+        Heartbeat {
+            ack,
+            primary: portrait.primary,
+            incarnation,
+            sequence,
+            epoch: portrait.epoch,
+            position: portrait.position,
+            progress: self.prober.as_ref().map_or(0, Prober::passed),
+        }
+    }
+
+    /// A disk operation is done; true when it was a probe of this node's own.
+    pub fn disk_done(&mut self, token: DiskToken) -> bool {
+        self.prober
+            .as_mut()
+            .is_some_and(|prober| prober.done(token))
     }
 
     /// Takes a heartbeat or an ACK: answers it, and counts it as evidence where it is one.
@@ -168,22 +192,12 @@ impl Watch {
         portrait: SelfPortrait,
         out: &mut Vec<Output>,
     ) {
-        let Some(watched) = self.peers.iter_mut().find(|watched| watched.peer == from) else {
+        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
             return;
         };
         if !heartbeat.ack {
-            let SelfPortrait {
-                primary,
-                epoch,
-                position,
-            } = portrait;
-            let answer = Heartbeat {
-                ack: true,
-                primary,
-                epoch,
-                position,
-                ..*heartbeat
-            };
+            let answered = (heartbeat.incarnation, heartbeat.sequence);
+            let answer = self.heartbeat(portrait, true, answered);
             out.push(Output::SendHeartbeat {
                 to: from,
                 heartbeat: answer,
@@ -192,8 +206,14 @@ impl Watch {
             return;
         }
         if heartbeat.ack == self.ack {
-            watched.detector.heard(now, watched.suspected);
-            watched.heard = true;
+            let watched = &mut self.peers[index];
+            let evidence = Evidence {
+                suspected: watched.suspected,
+                incarnation: heartbeat.incarnation,
+                sequence: heartbeat.sequence,
+                progress: heartbeat.progress,
+            };
+            watched.detector.heard(now, evidence);
         }
     }
 
@@ -203,11 +223,8 @@ impl Watch {
         let mut changed = false;
         let mut next: Option<Moment> = None;
         for watched in &mut self.peers {
-            let deadline = if watched.heard || self.interval.is_none() {
-                watched.detector.next_deadline()
-            } else {
-                Some(self.first_evidence_due)
-            };
+            let unheard = self.interval.map(|_| self.first_evidence_due);
+            let deadline = watched.detector.next_deadline().or(unheard);
             let suspected = deadline.is_some_and(|deadline| now >= deadline);
             if suspected != watched.suspected {
                 watched.suspected = suspected;
@@ -285,6 +302,7 @@ mod tests {
             sequence: 1,
             epoch: 0,
             position: 0,
+            progress: 0,
         };
         watch.receive(at(millis), (Peer(1), &heartbeat), PORTRAIT, &mut Vec::new());
     }

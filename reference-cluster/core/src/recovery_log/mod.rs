@@ -5,13 +5,15 @@
 //! are counted by tickets, because positions of the group's log can be written more than once.
 //! Invariant: both numbers only grow, and nothing that counts as synced is lost with the host.
 
+mod checksum;
 mod none;
 pub mod record;
 pub mod redo;
+mod young_daly;
 
 use std::fmt::Debug;
 
-use shakedown_contracts::strategy::{Fsync, RecoveryLog as Options};
+use shakedown_contracts::strategy::{Checksum, Fsync, RecoveryLog as Options};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
@@ -49,7 +51,7 @@ pub trait RecoveryLog: Debug + Send {
     fn synced(&self) -> Ticket;
 
     /// A disk operation is done.
-    fn disk_done(&mut self, token: DiskToken, out: &mut Vec<Output>);
+    fn disk_done(&mut self, now: Moment, token: DiskToken, out: &mut Vec<Output>);
 
     /// The sync timer is due.
     fn sync_due(&mut self, now: Moment, out: &mut Vec<Output>);
@@ -61,6 +63,7 @@ pub trait RecoveryLog: Debug + Send {
     /// with it.
     fn checkpoint(
         &mut self,
+        now: Moment,
         state: &CheckpointState,
         records: &[Record],
         out: &mut Vec<Output>,
@@ -81,10 +84,18 @@ pub fn empty_means_new(options: &Options) -> bool {
     )
 }
 
+/// How altered bytes are noticed when the disk is read.
+pub fn checksum(options: &Options) -> Checksum {
+    match options {
+        Options::None {} => Checksum::default(),
+        Options::Redo { checksum, .. } => *checksum,
+    }
+}
+
 /// The log of the options.
 pub fn recovery_log(options: &Options) -> Result<Box<dyn RecoveryLog>, ConfigError> {
     Ok(match options {
         Options::None {} => Box::new(none::Forgetful::default()),
-        Options::Redo { fsync, checkpoint } => Box::new(redo::RedoLog::new(*fsync, *checkpoint)?),
+        Options::Redo { .. } => Box::new(redo::RedoLog::new(options)?),
     })
 }

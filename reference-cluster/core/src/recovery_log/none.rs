@@ -33,7 +33,7 @@ impl RecoveryLog for Forgetful {
         self.given
     }
 
-    fn disk_done(&mut self, _token: DiskToken, _out: &mut Vec<Output>) {}
+    fn disk_done(&mut self, _now: Moment, _token: DiskToken, _out: &mut Vec<Output>) {}
 
     fn sync_due(&mut self, _now: Moment, _out: &mut Vec<Output>) {}
 
@@ -43,6 +43,7 @@ impl RecoveryLog for Forgetful {
 
     fn checkpoint(
         &mut self,
+        _now: Moment,
         _state: &CheckpointState,
         _records: &[Record],
         _out: &mut Vec<Output>,

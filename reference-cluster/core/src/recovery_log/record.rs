@@ -8,11 +8,14 @@
 //! Damage: when a record cannot be read and no readable record follows, a write was under way when
 //! the host died: the tail is cut. When a readable record does follow, bytes that were once whole
 //! have changed: refused. (A change in the very last record looks like a torn write. No log
-//! without a second copy can tell them apart.)
+//! without a second copy can tell them apart.) Under `checksum = "none"` (wrong on purpose) what
+//! parses is believed, and the first record that does not is taken for the end of the log.
 
 use serde::{Deserialize, Serialize};
+use shakedown_contracts::strategy::Checksum;
 use thiserror::Error;
 
+use super::checksum;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
 use crate::store::{Command, Store};
@@ -104,7 +107,7 @@ pub enum RecoveryError {
 }
 
 /// Bytes of a record.
-pub fn encode(record: &Record) -> Vec<u8> {
+pub fn encode(rule: Checksum, record: &Record) -> Vec<u8> {
     let (point, payload) = match record {
         Record::Entry(entry) => (entry.point, Payload::Entry(entry.command.clone())),
         Record::Promise { epoch, to } => (
@@ -120,22 +123,20 @@ pub fn encode(record: &Record) -> Vec<u8> {
     bytes.extend((payload.len() as u32).to_be_bytes());
     bytes.extend(point.position.to_be_bytes());
     bytes.extend(point.epoch.to_be_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &payload);
-    bytes.extend(checksum.to_be_bytes());
+    bytes.extend(checksum::over(rule, &[&bytes, &payload]));
     bytes.extend(payload);
     bytes
 }
 
 /// The record that begins at the first byte, and its length.
-fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
+fn decode(rule: Checksum, bytes: &[u8]) -> Option<(Record, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let length = u32::from_be_bytes(*header.first_chunk()?) as usize;
     if length == 0 || length > PAYLOAD_BYTES_MAX {
         return None;
     }
     let payload = rest.get(..length)?;
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&header[..20]), payload);
-    if checksum.to_be_bytes() != header[20..] {
+    if !checksum::holds(rule, &[&header[..20], payload], &header[20..]) {
         return None;
     }
     let position = u64::from_be_bytes(*header[4..].first_chunk()?);
@@ -151,16 +152,12 @@ fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
 }
 
 /// All records of a log and the length they take; a torn tail is left out.
-pub fn decode_log(log: &[u8]) -> Result<(Vec<Record>, usize), RecoveryError> {
+pub fn decode_log(rule: Checksum, log: &[u8]) -> Result<(Vec<Record>, usize), RecoveryError> {
     let mut records = Vec::new();
     let mut offset = 0;
     while offset < log.len() {
-        let Some((record, length)) = decode(&log[offset..]) else {
-            let later = offset + 1..log.len();
-            return match later
-                .into_iter()
-                .find(|start| decode(&log[*start..]).is_some())
-            {
+        let Some((record, length)) = decode(rule, &log[offset..]) else {
+            return match readable_after(rule, log, offset) {
                 Some(readable) => Err(RecoveryError::Damaged { offset, readable }),
                 None => Ok((records, offset)),
             };
@@ -171,29 +168,43 @@ pub fn decode_log(log: &[u8]) -> Result<(Vec<Record>, usize), RecoveryError> {
     Ok((records, offset))
 }
 
+/// Where a whole record follows an unreadable one. Without a checksum nothing tells a record from
+/// chance, so nobody looks.
+fn readable_after(rule: Checksum, log: &[u8], offset: usize) -> Option<usize> {
+    let mut later = offset + 1..log.len();
+    match rule {
+        Checksum::Crc32c => later.find(|start| decode(rule, &log[*start..]).is_some()),
+        Checksum::None => None,
+    }
+}
+
 /// Bytes of a checkpoint.
-pub fn encode_checkpoint(state: &CheckpointState) -> Vec<u8> {
+pub fn encode_checkpoint(rule: Checksum, state: &CheckpointState) -> Vec<u8> {
     let body = serde_json::to_vec(state).expect("a state has no part that JSON lacks");
     let mut bytes = CHECKPOINT_MAGIC.to_vec();
-    bytes.extend(crc32c::crc32c(&body).to_be_bytes());
+    bytes.extend(checksum::over(rule, &[&body]));
     bytes.extend(body);
     bytes
 }
 
-fn decode_checkpoint(bytes: &[u8]) -> Option<CheckpointState> {
+fn decode_checkpoint(rule: Checksum, bytes: &[u8]) -> Option<CheckpointState> {
     let rest = bytes.strip_prefix(CHECKPOINT_MAGIC)?;
-    let (checksum, body) = rest.split_first_chunk()?;
-    if crc32c::crc32c(body) != u32::from_be_bytes(*checksum) {
+    let (stored, body) = rest.split_first_chunk::<4>()?;
+    if !checksum::holds(rule, &[body], stored) {
         return None;
     }
     serde_json::from_slice(body).ok()
 }
 
 /// The state of a node from what its disk held.
-pub fn recover(checkpoints: &[Vec<u8>], log: &[u8]) -> Result<Recovered, RecoveryError> {
+pub fn recover(
+    rule: Checksum,
+    checkpoints: &[Vec<u8>],
+    log: &[u8],
+) -> Result<Recovered, RecoveryError> {
     let checkpoint = checkpoints
         .iter()
-        .find_map(|bytes| decode_checkpoint(bytes));
+        .find_map(|bytes| decode_checkpoint(rule, bytes));
     if checkpoint.is_none() && !checkpoints.is_empty() {
         return Err(RecoveryError::Checkpoints {
             count: checkpoints.len(),
@@ -202,7 +213,7 @@ pub fn recover(checkpoints: &[Vec<u8>], log: &[u8]) -> Result<Recovered, Recover
     let base = checkpoint
         .as_ref()
         .map_or_else(Point::default, |checkpoint| checkpoint.point);
-    let (records, log_bytes) = decode_log(log)?;
+    let (records, log_bytes) = decode_log(rule, log)?;
     let mut recovered = Recovered {
         checkpoint,
         epoch: base.epoch,

@@ -8,11 +8,14 @@
 use std::collections::VecDeque;
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::strategy::{Checkpoint, Fsync};
+use shakedown_contracts::strategy::{
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog as Options,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use super::record::{CheckpointState, Record, encode, encode_checkpoint};
+use super::young_daly::YoungDaly;
 use super::{Found, RecoveryLog, SYNC_INTERVAL, Ticket};
 use crate::interface::{DiskOperation, DiskToken, Output, Timer};
 use crate::node::ConfigError;
@@ -26,6 +29,7 @@ enum Issued {
         covers: Ticket,
         position: u64,
         bytes: u64,
+        begun: Moment,
     },
 }
 
@@ -34,6 +38,8 @@ enum Issued {
 pub struct RedoLog {
     fsync: Fsync,
     checkpoint: Checkpoint,
+    young_daly: YoungDaly,
+    checksum: Checksum,
     next_token: u64,
     issued: VecDeque<(DiskToken, Issued)>,
     given: Ticket,
@@ -47,11 +53,20 @@ pub struct RedoLog {
 
 impl RedoLog {
     /// An empty log.
-    pub fn new(fsync: Fsync, checkpoint: Checkpoint) -> Result<Self, ConfigError> {
+    pub fn new(options: &Options) -> Result<Self, ConfigError> {
+        let Options::Redo {
+            fsync,
+            checkpoint,
+            mean_time_between_failures,
+            checksum,
+        } = *options
+        else {
+            unreachable!("the registry hands over redo options alone");
+        };
         let zero = match checkpoint {
             Checkpoint::Bytes(bytes) => bytes.0 == 0,
             Checkpoint::Every(every) => every < Duration::from_millis(10),
-            Checkpoint::None | Checkpoint::Default => false,
+            Checkpoint::None | Checkpoint::Default | Checkpoint::YoungDaly => false,
         };
         if zero {
             return Err(ConfigError::Value {
@@ -63,6 +78,10 @@ impl RedoLog {
         Ok(RedoLog {
             fsync,
             checkpoint,
+            young_daly: YoungDaly::new(
+                mean_time_between_failures.unwrap_or(DEFAULT_MEAN_TIME_BETWEEN_FAILURES),
+            ),
+            checksum,
             next_token: 0,
             issued: VecDeque::new(),
             given: 0,
@@ -86,6 +105,24 @@ impl RedoLog {
             self.sync_asked = self.given;
             self.syncs_under_way += 1;
             self.issue(Issued::Sync(self.given), DiskOperation::Sync, out);
+        }
+    }
+
+    /// Time between two checkpoints, where that is the rule.
+    fn checkpoint_interval(&self) -> Option<Duration> {
+        match self.checkpoint {
+            Checkpoint::Every(every) => Some(every),
+            Checkpoint::YoungDaly => Some(self.young_daly.interval()),
+            Checkpoint::None | Checkpoint::Bytes(_) | Checkpoint::Default => None,
+        }
+    }
+
+    fn set_checkpoint_timer(&self, now: Moment, out: &mut Vec<Output>) {
+        if let Some(interval) = self.checkpoint_interval() {
+            out.push(Output::SetTimer {
+                timer: Timer::Checkpoint,
+                at: now.after(interval),
+            });
         }
     }
 
@@ -114,17 +151,12 @@ impl RecoveryLog for RedoLog {
                 at: now.after(SYNC_INTERVAL),
             });
         }
-        if let Checkpoint::Every(every) = self.checkpoint {
-            out.push(Output::SetTimer {
-                timer: Timer::Checkpoint,
-                at: now.after(every),
-            });
-        }
+        self.set_checkpoint_timer(now, out);
         self.given
     }
 
     fn append(&mut self, record: &Record, out: &mut Vec<Output>) -> Ticket {
-        let bytes = encode(record);
+        let bytes = encode(self.checksum, record);
         self.bytes_since_checkpoint += bytes.len() as u64;
         self.given += 1;
         self.issue(Issued::Append, DiskOperation::Append { bytes }, out);
@@ -151,7 +183,7 @@ impl RecoveryLog for RedoLog {
         self.synced
     }
 
-    fn disk_done(&mut self, token: DiskToken, out: &mut Vec<Output>) {
+    fn disk_done(&mut self, now: Moment, token: DiskToken, out: &mut Vec<Output>) {
         if self.issued.front().is_none_or(|(first, _)| *first != token) {
             return;
         }
@@ -169,8 +201,13 @@ impl RecoveryLog for RedoLog {
                 covers,
                 position,
                 bytes,
+                begun,
             } => {
                 self.checkpoint_under_way = false;
+                self.young_daly.measured(now.since(begun));
+                if self.checkpoint == Checkpoint::YoungDaly {
+                    self.set_checkpoint_timer(now, out);
+                }
                 self.synced = self.synced.max(covers);
                 let event = Event::CheckpointCompleted { position, bytes };
                 out.push(Output::Note { event });
@@ -192,11 +229,8 @@ impl RecoveryLog for RedoLog {
 
     fn checkpoint_due(&mut self, now: Moment, timer: bool, out: &mut Vec<Output>) -> bool {
         let due = match self.checkpoint {
-            Checkpoint::Every(every) if timer => {
-                out.push(Output::SetTimer {
-                    timer: Timer::Checkpoint,
-                    at: now.after(every),
-                });
+            Checkpoint::Every(_) | Checkpoint::YoungDaly if timer => {
+                self.set_checkpoint_timer(now, out);
                 self.bytes_since_checkpoint > 0
             }
             rule => rule
@@ -208,12 +242,16 @@ impl RecoveryLog for RedoLog {
 
     fn checkpoint(
         &mut self,
+        now: Moment,
         state: &CheckpointState,
         records: &[Record],
         out: &mut Vec<Output>,
     ) -> Ticket {
-        let bytes = encode_checkpoint(state);
-        let log = records.iter().flat_map(encode).collect::<Vec<_>>();
+        let bytes = encode_checkpoint(self.checksum, state);
+        let encoded = records
+            .iter()
+            .flat_map(|record| encode(self.checksum, record));
+        let log = encoded.collect::<Vec<_>>();
         self.bytes_since_checkpoint = log.len() as u64;
         self.checkpoint_under_way = true;
         // Everything written so far is in the state or in the new log.
@@ -225,6 +263,7 @@ impl RecoveryLog for RedoLog {
             covers,
             position,
             bytes: bytes.len() as u64,
+            begun: now,
         };
         self.issue(issued, DiskOperation::Checkpoint { bytes, log }, out);
         covers

@@ -7,6 +7,7 @@
 //! to there.
 
 use shakedown_contracts::event::Event;
+use shakedown_contracts::time::Moment;
 
 use super::replica::{Position, Replica};
 use crate::interface::Peer;
@@ -54,7 +55,7 @@ impl Replica {
         from: Peer,
         epoch: u64,
         (previous, entries): (Point, Vec<Entry>),
-        committed: u64,
+        (committed, sent): (u64, Moment),
     ) {
         if !self.accept_primary(from, epoch) {
             return;
@@ -67,9 +68,11 @@ impl Replica {
                     self.newcomer = None;
                 }
                 self.commit_to(committed.min(end));
+                self.grant_lease(from);
                 let answer = Message::Appended {
                     epoch,
                     position: end,
+                    sent: Some(sent),
                 };
                 self.when_acknowledgeable
                     .push_back((self.last_ticket, (from, answer)));
@@ -153,6 +156,7 @@ impl Replica {
         let answer = Message::Appended {
             epoch,
             position: point.position,
+            sent: None,
         };
         self.when_acknowledgeable
             .push_back((self.last_ticket, (from, answer)));

@@ -12,9 +12,10 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::acknowledge::{Holder, committed};
+use super::acknowledge::{Holder, committed, held_by_a_backup};
 use super::reads::PendingRead;
 use super::replica::{Position, Replica};
+use super::semi_sync::{Extent, SemiSync};
 use crate::interface::{Peer, RequestId};
 use crate::message::Message;
 use crate::store::Command;
@@ -39,6 +40,8 @@ pub(super) struct Progress {
     snapshot_sent: Option<Moment>,
     /// Newest round of a read that it confirmed.
     pub confirmed: u64,
+    /// When the newest message was sent whose answer has come: the beginning of a lease.
+    pub granted: Option<Moment>,
     /// Was suspected and has not caught up since.
     evicted: bool,
 }
@@ -53,6 +56,7 @@ pub(super) struct Leadership {
     pub waiting: BTreeMap<u64, RequestId>,
     pub round: u64,
     pub reads: VecDeque<PendingRead>,
+    pub semi_sync: SemiSync,
 }
 
 impl Replica {
@@ -67,6 +71,7 @@ impl Replica {
             last_sent: Moment(0),
             snapshot_sent: None,
             confirmed: 0,
+            granted: None,
             evicted: false,
         };
         let backups = self
@@ -80,6 +85,7 @@ impl Replica {
             waiting: BTreeMap::new(),
             round: 0,
             reads: VecDeque::new(),
+            semi_sync: SemiSync::new(self.setting.rules.fallback),
         });
         self.leader = Some(self.setting.me);
         self.takeover_due = None;
@@ -151,6 +157,7 @@ impl Replica {
                 previous,
                 entries,
                 committed,
+                sent: self.now,
             };
             self.out
                 .push(crate::interface::Output::Send { to: peer, message });
@@ -182,7 +189,13 @@ impl Replica {
     }
 
     /// A backup has everything up to `position` on disk.
-    pub(super) fn on_appended(&mut self, from: Peer, epoch: u64, position: u64) {
+    pub(super) fn on_appended(
+        &mut self,
+        from: Peer,
+        epoch: u64,
+        position: u64,
+        sent: Option<Moment>,
+    ) {
         let last = self.entries.last().position;
         let Some(progress) = self.progress(from, epoch) else {
             return;
@@ -191,6 +204,7 @@ impl Replica {
         progress.next = progress.next.max(progress.matched + 1);
         progress.probing = false;
         progress.snapshot_sent = None;
+        progress.granted = progress.granted.max(sent);
         self.replicate_to(from, false);
     }
 
@@ -220,7 +234,8 @@ impl Replica {
         let Some(progress) = self.progress(peer, epoch) else {
             return;
         };
-        let evicted = progress.evicted;
+        // A backup that restarted waits as if it had just granted a lease.
+        let (evicted, granted) = (progress.evicted, progress.granted);
         *progress = Progress {
             next: last + 1,
             matched: 0,
@@ -229,6 +244,7 @@ impl Replica {
             last_sent: Moment(0),
             snapshot_sent: None,
             confirmed: 0,
+            granted,
             evicted,
         };
         self.replicate_to(peer, true);
@@ -264,9 +280,19 @@ impl Replica {
             position: self.durable,
             counted: true,
         };
-        let position = committed(&self.setting.rules, own, &holders);
+        let extent = Extent {
+            own: own.position,
+            held: held_by_a_backup(own, &holders),
+            last: self.entries.last().position,
+        };
+        leadership
+            .semi_sync
+            .judge(self.now, extent, self.setting.beat);
+        let alone = leadership.semi_sync.alone();
+        let position = committed(&self.setting.rules, own, &holders, alone);
         // Entries of older epochs are committed through one of this epoch.
-        if position >= leadership.first || !self.setting.rules.fenced() {
+        let of_this_epoch = position >= leadership.first || !self.setting.rules.fenced();
+        if of_this_epoch && self.may_serve() {
             self.commit_to(position);
         }
     }

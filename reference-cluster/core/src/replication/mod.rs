@@ -10,24 +10,34 @@
 //! | `leader` | how a primary brings its backups up to date |
 //! | `follower` | what a backup takes, and from whom |
 //! | `acknowledge` | when is a write committed |
+//! | `semi_sync` | what a primary does when no backup holds its writes |
 //! | `reads` | when may a read be answered |
+//! | `lease` | how long a primary serves without asking |
+//! | `election` | whose log is good enough to take over |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests` | what clients are told |
 
 mod acknowledge;
+mod election;
 mod entry_log;
 mod first_start;
 mod follower;
 mod leader;
+pub mod lease;
 mod none;
 mod primary_backup;
 mod reads;
 pub mod replica;
 mod requests;
+mod semi_sync;
 mod takeover;
 
-use shakedown_contracts::strategy::{Acknowledge, Fencing, Reads, Replication as Options};
+use shakedown_contracts::strategy::{
+    Acknowledge, Election, Fencing, Reads, Replication as Options,
+};
+
+use shakedown_contracts::units::Duration;
 
 use crate::interface::Peer;
 
@@ -40,10 +50,16 @@ pub struct Rules {
     pub fixed_primary: Option<Peer>,
     /// Who must hold a write before it is acknowledged.
     pub acknowledge: Acknowledge,
+    /// How long a semi-synchronous primary waits for a backup; `None`: for ever.
+    pub fallback: Option<Duration>,
     /// What stops a deposed primary.
     pub fencing: Fencing,
+    /// Whose log is good enough to take over.
+    pub election: Election,
     /// How a read knows that its primary still is one.
     pub reads: Reads,
+    /// What a lease is worth, where something rests on one.
+    pub lease: Option<lease::Terms>,
 }
 
 impl Rules {
@@ -54,7 +70,7 @@ impl Rules {
 
     /// True when older epochs are refused.
     pub fn fenced(&self) -> bool {
-        self.fencing == Fencing::Epoch
+        self.fencing != Fencing::None
     }
 }
 
@@ -62,10 +78,6 @@ impl Rules {
 pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),
-        Options::PrimaryBackup {
-            acknowledge,
-            fencing,
-            reads,
-        } => primary_backup::rules(members, *acknowledge, *fencing, *reads),
+        Options::PrimaryBackup { .. } => primary_backup::rules(members, options),
     }
 }

@@ -1,7 +1,7 @@
 //! No replication: the first member is a group of one, the others hold nothing and say whom to ask.
 //! Its death is an outage until it returns.
 
-use shakedown_contracts::strategy::{Acknowledge, Fencing, Reads};
+use shakedown_contracts::strategy::{Acknowledge, Election, Fencing, Reads};
 
 use super::Rules;
 use crate::interface::Peer;
@@ -13,7 +13,10 @@ pub fn rules(me: Peer) -> Rules {
         voters: if me == first { vec![first] } else { Vec::new() },
         fixed_primary: Some(first),
         acknowledge: Acknowledge::Async,
+        fallback: None,
         fencing: Fencing::Epoch,
+        election: Election::UpToDate,
         reads: Reads::Local,
+        lease: None,
     }
 }

@@ -4,7 +4,8 @@
 //! the past. So a read notes how far the group had committed when it arrived, then asks the others
 //! whether a newer epoch is known; when a majority says no, the primary was one after the read
 //! arrived, and what it had committed is the newest there was.
-//! `local` leaves the question out. Both wait until this epoch has committed an entry: before, a
+//! `lease` asks nobody, because nobody else can be primary while the lease holds (see `lease`).
+//! `local` leaves the question out. All wait until this epoch has committed an entry: before, a
 //! new primary does not know how much of its log was acknowledged.
 
 use super::replica::{Position, Replica};
@@ -98,6 +99,9 @@ impl Replica {
 
     /// Answers the reads that may be.
     pub(super) fn answer_reads(&mut self) {
+        if !self.may_read() {
+            return;
+        }
         let majority = self.setting.rules.majority();
         loop {
             let committed = self.committed;
@@ -107,7 +111,7 @@ impl Replica {
             let Some(read) = leadership.reads.front() else {
                 return;
             };
-            // Rounds and indices grow along the queue; for local reads nobody is asked.
+            // Rounds and indices grow along the queue; for local and leased reads nobody is asked.
             let confirmed = read.round == 0 || leadership.confirmed_by(read.round) >= majority;
             if committed < read.index || !confirmed {
                 return;

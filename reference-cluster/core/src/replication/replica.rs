@@ -17,6 +17,7 @@ use super::Rules;
 use super::entry_log::EntryLog;
 use super::first_start::Newcomer;
 use super::leader::Leadership;
+use super::lease::Grant;
 use super::takeover::Candidacy;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{DiskToken, Output, Peer, RequestId, Timer};
@@ -82,6 +83,7 @@ pub struct Replica {
     pub(super) suspected: BTreeSet<Peer>,
     pub(super) newcomer: Option<Newcomer>,
     pub(super) takeover_due: Option<Moment>,
+    pub(super) grant: Grant,
     pub(super) wants_snapshot: bool,
 }
 
@@ -116,6 +118,7 @@ impl Replica {
             suspected: BTreeSet::new(),
             newcomer: None,
             takeover_due: None,
+            grant: Grant::default(),
             wants_snapshot: false,
         }
     }
@@ -145,6 +148,9 @@ impl Replica {
             role: Role::Backup,
             epoch: self.epoch,
         });
+        if found.is_some() {
+            self.remember_no_grant();
+        }
         self.begin(found.is_none());
         self.set_tick();
     }
@@ -215,10 +221,13 @@ impl Replica {
     /// Sets the timer for the next tick, or for a takeover that is due before.
     pub(super) fn set_tick(&mut self) {
         let tick = self.now.after(self.setting.beat);
-        let at = self
-            .takeover_due
-            .map_or(tick, |due| due.min(tick))
-            .max(self.now);
+        let fallback = match &self.position {
+            Position::Primary(leadership) => leadership.semi_sync.due(),
+            Position::Backup | Position::Candidate(_) => None,
+        };
+        let fallback = fallback.filter(|due| *due > self.now);
+        let due = self.takeover_due.into_iter().chain(fallback).min();
+        let at = due.map_or(tick, |due| due.min(tick)).max(self.now);
         self.out.push(Output::SetTimer {
             timer: Timer::Replication,
             at,
@@ -333,7 +342,9 @@ impl Replica {
                 .cloned()
                 .map(Record::Entry),
         );
-        self.last_ticket = self.log.checkpoint(&state, &records, &mut self.out);
+        self.last_ticket = self
+            .log
+            .checkpoint(self.now, &state, &records, &mut self.out);
         self.checkpointed = self.committed;
     }
 
@@ -341,7 +352,9 @@ impl Replica {
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
         let state = CheckpointState { point, store };
         let records = self.promise_record();
-        self.last_ticket = self.log.checkpoint(&state, &records, &mut self.out);
+        self.last_ticket = self
+            .log
+            .checkpoint(self.now, &state, &records, &mut self.out);
         self.store = state.store;
         self.entries = EntryLog::new(point, Vec::new());
         self.committed = point.position;
@@ -362,7 +375,7 @@ impl Replica {
 
     /// A disk operation is done.
     pub fn disk_done(&mut self, token: DiskToken) {
-        self.log.disk_done(token, &mut self.out);
+        self.log.disk_done(self.now, token, &mut self.out);
     }
 
     /// The sync timer is due.

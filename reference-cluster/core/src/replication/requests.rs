@@ -45,6 +45,10 @@ impl Replica {
             let message = "so many members are suspected that no majority is left";
             return Err(self.error(ApiErrorKind::Unavailable, message));
         }
+        if self.committed >= leadership.first && !self.may_serve() {
+            let message = "the lease has run out: no majority has answered in time";
+            return Err(self.error(ApiErrorKind::Unavailable, message));
+        }
         match command(request) {
             Ok(command) => self.write_for(id, command),
             Err(read) => self.read(id, read),
@@ -152,10 +156,15 @@ impl Replica {
                 previous,
                 entries,
                 committed,
+                sent,
             } => {
-                self.on_append(from, epoch, (previous, entries), committed);
+                self.on_append(from, epoch, (previous, entries), (committed, sent));
             }
-            Message::Appended { epoch, position } => self.on_appended(from, epoch, position),
+            Message::Appended {
+                epoch,
+                position,
+                sent,
+            } => self.on_appended(from, epoch, position, sent),
             Message::Mismatch {
                 epoch,
                 hint,

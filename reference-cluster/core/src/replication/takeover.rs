@@ -3,11 +3,14 @@
 //! `fencing = "epoch"`: the best-ranked backup that suspects the primary first asks, without
 //! disturbing anyone, whether a majority would promise it the next epoch (Raft's PreVote); then it
 //! asks in earnest. A node promises an epoch to one candidate, durably, and only if the candidate's
-//! log is at least as up to date as its own (so that what was committed is never lost) and it holds
-//! no live primary itself. A primary that hears of a newer epoch steps down.
+//! log is at least as up to date as its own (so that what was committed is never lost; see
+//! `election`) and it holds no live primary itself. A primary that hears of a newer epoch steps down.
 //!
 //! `fencing = "none"` (wrong on purpose): the best-ranked backup that suspects the primary
 //! declares itself primary, nobody is asked, and nobody steps down.
+//!
+//! `fencing = "lease"`, and reads by lease: as `epoch`, and nobody promises or takes over before
+//! what it granted has run out (see `lease`).
 //!
 //! A primary that restarts before anyone suspects it comes back as a backup of itself; the others
 //! then promise to it, because the primary they believe in is the one that asks.
@@ -19,6 +22,7 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use super::election::may_lead;
 use super::replica::{AfterSync, Position, Replica};
 use crate::interface::{Peer, Timer};
 use crate::message::{Heartbeat, Message, Point};
@@ -67,7 +71,7 @@ impl Replica {
         if rank > 0 {
             due = due.after(self.random.duration_up_to(beat));
         }
-        self.takeover_due = Some(due);
+        self.takeover_due = Some(due.max(self.granted_until()));
     }
 
     /// How many unsuspected backups go before this one.
@@ -114,7 +118,9 @@ impl Replica {
             return;
         }
         self.takeover_due = None;
-        if self.setting.rules.fenced() {
+        if self.now < self.granted_until() {
+            self.takeover_due = Some(self.granted_until());
+        } else if self.setting.rules.fenced() {
             self.become_candidate(1);
         } else if self.rank() == 0 {
             self.epoch += 1;
@@ -226,7 +232,9 @@ impl Replica {
         // A node that may have forgotten its promises makes none.
         let able = rules.fenced() && self.newcomer.is_none();
         let free = self.leader == Some(from) || !self.leader_is_live();
-        if !(new && able && free && last >= self.entries.last()) {
+        let free = free && self.grant_allows(from);
+        let good = may_lead(rules.election, last, self.entries.last());
+        if !(new && able && free && good) {
             return self.send(
                 from,
                 Message::Refuse {
@@ -253,6 +261,7 @@ impl Replica {
             self.become_backup(epoch, None);
             let wait = beats(self.setting.beat, BACKOFF_BEATS_MAX);
             let soon = self.now.after(self.random.duration_up_to(wait));
+            let soon = soon.max(self.granted_until());
             self.takeover_due = self.takeover_due.map(|due| due.min(soon));
         }
     }

@@ -1,4 +1,5 @@
-//! The files of one node: `log`, `checkpoint`, `checkpoint.previous`.
+//! The files of one node: `log`, `checkpoint`, `checkpoint.previous`; and `probe`, which is written to
+//! see whether the disk still works, and never read.
 //!
 //! What survives what: bytes written to the log survive the process (they are the kernel's), bytes
 //! synced survive the host. With `hold_unsynced` the first is taken away on purpose: appended bytes
@@ -19,6 +20,7 @@ use crate::error::NodeError;
 const LOG: &str = "log";
 const CHECKPOINT: &str = "checkpoint";
 const CHECKPOINT_PREVIOUS: &str = "checkpoint.previous";
+const PROBE: &str = "probe";
 const NEW_SUFFIX: &str = ".new";
 
 /// The open files.
@@ -90,6 +92,22 @@ impl Files {
         self.write(&held)?;
         let synced = self.log.sync_data();
         self.unwritable(LOG, synced)
+    }
+
+    /// Writes the probe file over and makes it durable, whatever is held back of the log.
+    pub fn probe(&mut self, position: u64) -> Result<(), NodeError> {
+        let path = self.directory.join(PROBE);
+        let write = || {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            file.write_all(&position.to_be_bytes())?;
+            file.sync_data()
+        };
+        self.unwritable(PROBE, write())
     }
 
     /// Cuts the log to `length` bytes; what remains is durable.
@@ -237,6 +255,18 @@ mod tests {
         files.sync().unwrap();
         files.append(b"two").unwrap();
         assert_eq!(after_kill(folder.path(), files).log, b"onetwo");
+    }
+
+    #[test]
+    fn a_probe_is_on_the_disk_and_touches_nothing_that_is_held_or_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut files, _) = Files::open(folder.path(), true).unwrap();
+        files.append(b"held").unwrap();
+        files.probe(1).unwrap();
+        files.probe(2).unwrap();
+        let probe = std::fs::read(folder.path().join(PROBE)).unwrap();
+        assert_eq!(probe, 2_u64.to_be_bytes());
+        assert_eq!(after_kill(folder.path(), files), Content::default());
     }
 
     #[test]

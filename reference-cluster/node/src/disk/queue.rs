@@ -148,6 +148,7 @@ fn carry_out(
                 files.append(&bytes)?;
             }
             DiskOperation::Sync => files.sync()?,
+            DiskOperation::Probe { position } => files.probe(position)?,
             DiskOperation::TruncateLog { length } => files.truncate(length)?,
             DiskOperation::Checkpoint { bytes, log } => files.checkpoint(&bytes, &log)?,
         }

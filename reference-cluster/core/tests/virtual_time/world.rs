@@ -42,15 +42,50 @@ pub struct Disk {
     pub synced: usize,
 }
 
+/// A machine's clock: `rate` of its thousandths pass in a thousandth of the world's time.
+struct Clock {
+    world: Moment,
+    local: Moment,
+    rate: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock {
+            world: Moment(0),
+            local: Moment(0),
+            rate: 1000,
+        }
+    }
+}
+
+impl Clock {
+    fn local(&self, world: Moment) -> Moment {
+        let passed = world.since(self.world).as_nanos();
+        self.local
+            .after(Duration::from_nanos(passed * self.rate / 1000))
+    }
+
+    /// The first moment of the world at which the clock shows this.
+    fn world(&self, local: Moment) -> Moment {
+        let ahead = local.since(self.local).as_nanos();
+        self.world
+            .after(Duration::from_nanos((ahead * 1000).div_ceil(self.rate)))
+    }
+}
+
 #[derive(Default)]
 pub struct Machine {
     pub node: Option<Node>,
     pub disk: Disk,
     generation: u64,
+    clock: Clock,
     timers: BTreeMap<Timer, Moment>,
     disk_free: Moment,
     paused: bool,
     stalled: Vec<Happening>,
+    /// The disk answers nothing; what it was asked waits here in order.
+    hung: Option<Vec<Happening>>,
 }
 
 pub struct World {
@@ -64,6 +99,8 @@ pub struct World {
     /// Least and added random delay of a datagram or message.
     pub delay: (Duration, Duration),
     pub loss: f64,
+    /// What every checkpoint takes, instead of as long as a sync.
+    pub checkpoint_takes: Option<Duration>,
     configs: Vec<NodeConfig>,
     queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
     queued: u64,
@@ -102,6 +139,7 @@ impl World {
             traced: false,
             delay: (Duration::from_micros(200), Duration::from_micros(800)),
             loss: 0.0,
+            checkpoint_takes: None,
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -143,11 +181,34 @@ impl World {
         machine.disk.log.truncate(kept);
         machine.disk.synced = kept;
         machine.disk_free = Moment(0);
+        machine.hung = None;
         self.reconnect(index);
+    }
+
+    /// From now on a machine's clock runs at this many thousandths of the true rate.
+    pub fn set_clock_rate(&mut self, index: u32, rate: u64) {
+        let clock = &mut self.machines[index as usize].clock;
+        *clock = Clock {
+            world: self.now,
+            local: clock.local(self.now),
+            rate,
+        };
     }
 
     pub fn pause(&mut self, index: u32) {
         self.machines[index as usize].paused = true;
+    }
+
+    /// The disk answers nothing until it goes on.
+    pub fn hang_disk(&mut self, index: u32) {
+        self.machines[index as usize].hung.get_or_insert_default();
+    }
+
+    pub fn unhang_disk(&mut self, index: u32) {
+        let held = self.machines[index as usize].hung.take();
+        for happening in held.unwrap_or_default() {
+            self.happen(index, happening);
+        }
     }
 
     pub fn resume(&mut self, index: u32) {
@@ -163,6 +224,12 @@ impl World {
             self.cut.extend([(index, other), (other, index)]);
         }
         self.reconnect(index);
+    }
+
+    /// Two machines do not hear each other.
+    pub fn cut_between(&mut self, one: u32, other: u32) {
+        self.cut.extend([(one, other), (other, one)]);
+        self.reconnect(one);
     }
 
     pub fn heal(&mut self) {
@@ -249,14 +316,26 @@ impl World {
                 if self.machines[index as usize].timers.get(&timer) != Some(&at) {
                     return;
                 }
+                let clock = &self.machines[index as usize].clock;
+                if clock.local(self.now) < at {
+                    // The clock became slower since the timer was set.
+                    let later = clock.world(at);
+                    self.schedule(later, index, Happening::Timer { timer, at });
+                    return;
+                }
                 self.machines[index as usize].timers.remove(&timer);
                 Input::Timer { timer }
             }
             Happening::Disk { token, operation } => {
-                let disk = &mut self.machines[index as usize].disk;
+                let machine = &mut self.machines[index as usize];
+                if let Some(held) = &mut machine.hung {
+                    return held.push(Happening::Disk { token, operation });
+                }
+                let disk = &mut machine.disk;
                 match operation {
                     DiskOperation::Append { bytes } => disk.log.extend(bytes),
                     DiskOperation::Sync => disk.synced = disk.log.len(),
+                    DiskOperation::Probe { .. } => {}
                     DiskOperation::TruncateLog { length } => {
                         disk.log.truncate(length as usize);
                         disk.synced = disk.log.len();
@@ -281,8 +360,9 @@ impl World {
     }
 
     fn step(&mut self, index: u32, input: Input) {
-        let now = self.now;
-        let Some(node) = &mut self.machines[index as usize].node else {
+        let machine = &mut self.machines[index as usize];
+        let now = machine.clock.local(self.now);
+        let Some(node) = &mut machine.node else {
             return;
         };
         for output in node.step(now, input) {
@@ -327,12 +407,17 @@ impl World {
                 );
             }
             Output::SetTimer { timer, at } => {
-                self.machines[index as usize].timers.insert(timer, at);
-                self.schedule(at, index, Happening::Timer { timer, at });
+                let machine = &mut self.machines[index as usize];
+                machine.timers.insert(timer, at);
+                let due = machine.clock.world(at);
+                self.schedule(due, index, Happening::Timer { timer, at });
             }
             Output::Disk { token, operation } => {
                 let work = match operation {
                     DiskOperation::Append { .. } => Duration::from_micros(5),
+                    DiskOperation::Checkpoint { .. } if self.checkpoint_takes.is_some() => {
+                        self.checkpoint_takes.unwrap_or_default()
+                    }
                     _ => self.random.duration_up_to(Duration::from_millis(2)),
                 };
                 let machine = &mut self.machines[index as usize];

@@ -1,0 +1,8 @@
+//! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
+
+mod group;
+mod hung_disk;
+mod lease;
+mod replication;
+mod single_node;
+mod world;
