@@ -323,6 +323,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sequence_is_the_point_of_the_schedule_that_its_heartbeat_stands_for() {
+        let mut watch = watch(true);
+        let mut sequences = Vec::new();
+        // Due at 0, 50, 100 … ms; from 200 to 350 ms were slept through.
+        for millis in [0, 57, 100, 163, 420, 450] {
+            let mut out = Vec::new();
+            watch.beat(at(millis), PORTRAIT, &mut out);
+            sequences.extend(out.into_iter().filter_map(|output| match output {
+                Output::SendHeartbeat { heartbeat, .. } => Some(heartbeat.sequence),
+                _ => None,
+            }));
+        }
+        assert_eq!(sequences, [1, 2, 3, 4, 9, 10]);
+    }
+
+    #[test]
     fn only_the_configured_evidence_counts() {
         for (configured, heard, suspected) in [
             (true, true, false),
