@@ -162,6 +162,8 @@ impl Disk {
             DiskOperation::Append { bytes } if self.hold_unsynced => self.held.extend(bytes),
             DiskOperation::Append { bytes } => self.log.extend(bytes),
             DiskOperation::Sync => self.sync(),
+            // Nobody reads it; that it takes its time is all there is to it.
+            DiskOperation::Probe { .. } => {}
             DiskOperation::TruncateLog { length } => {
                 let length = length as usize;
                 self.held.truncate(length.saturating_sub(self.log.len()));
@@ -187,7 +189,9 @@ impl Disk {
         let written = writing(length(operation), model);
         let syncs = match operation {
             DiskOperation::Append { .. } => return model.append.saturating_add(written),
-            DiskOperation::Sync | DiskOperation::TruncateLog { .. } => 1,
+            DiskOperation::Sync
+            | DiskOperation::Probe { .. }
+            | DiskOperation::TruncateLog { .. } => 1,
             DiskOperation::Checkpoint { .. } => CHECKPOINT_SYNCS,
         };
         let sync = |random: &mut Random| {
@@ -206,7 +210,7 @@ fn length(operation: &DiskOperation) -> u64 {
     let length = match operation {
         DiskOperation::Append { bytes } => bytes.len(),
         DiskOperation::Checkpoint { bytes, log } => bytes.len() + log.len(),
-        DiskOperation::Sync | DiskOperation::TruncateLog { .. } => 0,
+        DiskOperation::Sync | DiskOperation::Probe { .. } | DiskOperation::TruncateLog { .. } => 0,
     };
     length as u64
 }

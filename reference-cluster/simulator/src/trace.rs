@@ -97,11 +97,13 @@ impl Trace {
             sequence,
             epoch,
             position,
+            progress,
         } = *heartbeat;
         self.number(u64::from(ack) << 1 | u64::from(primary));
         self.number(incarnation);
         self.number(sequence);
         self.tagged(epoch, position);
+        self.number(progress);
     }
 
     fn message(&mut self, message: &Message) {
@@ -111,16 +113,23 @@ impl Trace {
                 previous,
                 entries,
                 committed,
+                sent,
             } => {
                 self.tagged(20, *epoch);
+                self.number(sent.0);
                 self.point(*previous);
                 self.number(*committed);
                 self.number(entries.len() as u64);
                 entries.iter().for_each(|entry| self.entry(entry));
             }
-            Message::Appended { epoch, position } => {
+            Message::Appended {
+                epoch,
+                position,
+                sent,
+            } => {
                 self.tagged(21, *epoch);
                 self.number(*position);
+                self.number(sent.map_or(0, |sent| sent.0));
             }
             other => {
                 self.number(22);
@@ -160,6 +169,7 @@ impl Trace {
                 self.number(40);
                 self.bytes(bytes);
             }
+            DiskOperation::Probe { position } => self.tagged(44, *position),
             DiskOperation::Sync => self.number(41),
             DiskOperation::TruncateLog { length } => self.tagged(42, *length),
             DiskOperation::Checkpoint { bytes, log } => {

@@ -6,7 +6,8 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Detector, Fencing, Fsync, Reads, RecoveryLog, Replication, Strategy,
+    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Reads, RecoveryLog,
+    Replication, Strategy,
 };
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
@@ -30,8 +31,12 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
         recovery_log: log(Fsync::Group),
         replication: Replication::PrimaryBackup {
             acknowledge,
+            fallback: None,
             fencing,
+            election: Election::UpToDate,
             reads: Reads::ReadIndex,
+            lease: None,
+            drift_bound: None,
         },
     }
 }
@@ -40,6 +45,8 @@ pub fn log(fsync: Fsync) -> RecoveryLog {
     RecoveryLog::Redo {
         fsync,
         checkpoint: Checkpoint::Bytes(shakedown_contracts::units::Bytes(8192)),
+        mean_time_between_failures: None,
+        checksum: Checksum::default(),
     }
 }
 
