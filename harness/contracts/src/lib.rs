@@ -14,6 +14,7 @@ pub mod metric;
 pub mod node;
 pub mod plan;
 pub mod random;
+pub mod range;
 pub mod run_directory;
 pub mod strategy;
 pub mod time;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::range::DurationRange;
 use crate::units::{Bytes, Duration};
 
 /// The strategies of one cluster.
@@ -205,6 +206,43 @@ pub enum Replication {
         #[serde(default)]
         reads: Reads,
     },
+    /// Consensus on a log: a leader is elected for a term, and a write counts once a majority has
+    /// it.
+    Raft(Raft),
+}
+
+/// Options of Raft (Ongaro & Ousterhout 2014).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raft {
+    /// Silence of the leader after which a node stands for election, drawn anew each time. Equal
+    /// ends leave nothing to chance (wrong on purpose): votes are split again and again.
+    pub election_timeout: DurationRange,
+    /// Time between two heartbeats of the leader.
+    pub heartbeat_interval: Duration,
+    /// True: a node first asks whether it would be elected, so that one that comes back from a
+    /// partition does not depose the leader with a higher term.
+    pub pre_vote: bool,
+    /// True: a leader that does not hear a majority for the longest election timeout steps down,
+    /// and a node that hears its leader votes for nobody.
+    pub check_quorum: bool,
+    /// How a read knows that its leader still is one.
+    pub reads: Reads,
+}
+
+impl Default for Raft {
+    fn default() -> Self {
+        Raft {
+            election_timeout: DurationRange::between(
+                Duration::from_millis(150),
+                Duration::from_millis(300),
+            ),
+            heartbeat_interval: Duration::from_millis(50),
+            pre_vote: true,
+            check_quorum: true,
+            reads: Reads::ReadIndex,
+        }
+    }
 }
 
 impl Default for Replication {

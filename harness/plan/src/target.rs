@@ -8,6 +8,7 @@ use shakedown_contracts::strategy::{
 use shakedown_contracts::units::{Bytes, Duration};
 
 use crate::detector;
+use crate::raft;
 use crate::reader::{TableReader, quoted};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
@@ -158,6 +159,9 @@ fn recovery_log(part: &TableReader<'_>, kind: &str) -> RecoveryLog {
 fn replication(part: &TableReader<'_>, kind: &str) -> Replication {
     if kind == "none" {
         return Replication::None {};
+    }
+    if kind == "raft" {
+        return Replication::Raft(raft::read(part));
     }
     let acknowledge = part.choice(
         "acknowledge",
