@@ -100,7 +100,15 @@ mod tests {
 
     #[test]
     fn a_range_with_one_end_or_none_or_backwards_is_refused() {
-        for text in ["150ms", "150ms..", "..300ms", "..", "300ms..150ms", "1..2", ""] {
+        for text in [
+            "150ms",
+            "150ms..",
+            "..300ms",
+            "..",
+            "300ms..150ms",
+            "1..2",
+            "",
+        ] {
             assert!(text.parse::<DurationRange>().is_err(), "{text}");
         }
     }

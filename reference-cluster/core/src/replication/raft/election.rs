@@ -52,7 +52,8 @@ impl Raft {
         let me = self.setting.me;
         self.forget_debts();
         let ticket = self.log.write_term(term, Some(me), &mut self.out);
-        self.when_synced.push_back((ticket, AfterSync::OwnVote(term)));
+        self.when_synced
+            .push_back((ticket, AfterSync::OwnVote(term)));
         self.leader = None;
         self.position = Position::Candidate(Candidacy {
             term,

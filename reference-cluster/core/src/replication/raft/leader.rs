@@ -128,7 +128,8 @@ impl Raft {
         let mut empty = beat && (progress.probing || progress.told < committed);
         // Bounded: every turn sends entries of a finite window or ends.
         loop {
-            let new = progress.next <= last && progress.next - progress.matched <= WINDOW_ENTRIES;
+            let new = progress.next <= last
+                && progress.next.saturating_sub(progress.matched) <= WINDOW_ENTRIES;
             let entries = if new && !(progress.probing && progress.probed) {
                 self.log.entries.batch(progress.next)
             } else if empty {
@@ -152,7 +153,8 @@ impl Raft {
             };
             let message = crate::message::Message::Raft(append);
             let to = peer;
-            self.out.push(crate::interface::Output::Send { to, message });
+            self.out
+                .push(crate::interface::Output::Send { to, message });
         }
     }
 

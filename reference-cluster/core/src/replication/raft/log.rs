@@ -75,7 +75,8 @@ impl Log {
             .map_or_else(Point::default, |checkpoint| checkpoint.point);
         let entries = terms_that_never_fall(base, recovered.entries);
         self.entries = EntryLog::new(base, entries);
-        self.unsynced.push_back((self.last_ticket, self.last().position));
+        self.unsynced
+            .push_back((self.last_ticket, self.last().position));
         recovered.checkpoint.map(|checkpoint| checkpoint.store)
     }
 
@@ -219,9 +220,9 @@ fn terms_that_never_fall(base: Point, entries: Vec<Entry>) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interface::DiskOperation;
     use crate::recovery_log::record::recover;
     use crate::recovery_log::recovery_log;
-    use crate::interface::DiskOperation;
     use crate::store::Command;
 
     fn entry(epoch: u64, position: u64) -> Entry {

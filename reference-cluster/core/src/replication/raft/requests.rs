@@ -121,7 +121,9 @@ impl Participant for Raft {
         };
         // Who asks for a vote may be refused together with its term.
         let asks = matches!(message, RaftMessage::Vote { .. });
-        let newer = message.binding_term().filter(|term| *term > self.log.term());
+        let newer = message
+            .binding_term()
+            .filter(|term| *term > self.log.term());
         if let Some(term) = newer.filter(|_| !asks) {
             self.enter_term(term, None);
         }
