@@ -1,5 +1,6 @@
 //! The group as a whole, in virtual time: what it promises under faults, and that it breaks without.
 
+mod raft;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

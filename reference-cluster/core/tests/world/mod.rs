@@ -3,6 +3,8 @@
 //! Connections are ordered and lose messages only by breaking; datagrams get lost and overtake.
 //! Invariant: nothing here is random but by the seed, so a failing seed fails again.
 
+pub mod ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::event::{Event, Role};
@@ -16,6 +18,9 @@ use shakedown_core::interface::{
 };
 use shakedown_core::message::Message;
 use shakedown_core::node::Node;
+use shakedown_core::replication::raft::flaw::Flaw;
+
+use ledger::Ledger;
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -64,6 +69,11 @@ pub struct World {
     /// Least and added random delay of a datagram or message.
     pub delay: (Duration, Duration),
     pub loss: f64,
+    /// Longest time that a sync takes.
+    pub sync: Duration,
+    /// Checked after every step, where there is one.
+    pub ledger: Option<Ledger>,
+    flaw: Option<Flaw>,
     configs: Vec<NodeConfig>,
     queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
     queued: u64,
@@ -76,6 +86,11 @@ pub struct World {
 impl World {
     /// A group of `size`, all started within 5 ms.
     pub fn new(size: u32, strategy: Strategy, seed: u64) -> World {
+        World::flawed(size, strategy, seed, None)
+    }
+
+    /// A group in which every node makes a mistake.
+    pub fn flawed(size: u32, strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> World {
         let member = |index: u32| Member {
             name: format!("n{}", index + 1),
             address: [127, 0, 0, 1].into(),
@@ -102,6 +117,9 @@ impl World {
             traced: false,
             delay: (Duration::from_micros(200), Duration::from_micros(800)),
             loss: 0.0,
+            sync: Duration::from_millis(2),
+            ledger: None,
+            flaw,
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -119,7 +137,8 @@ impl World {
     }
 
     pub fn start(&mut self, index: u32) {
-        let node = Node::new(&self.configs[index as usize]).expect("the strategy is valid");
+        let node = Node::with_flaw(&self.configs[index as usize], self.flaw)
+            .expect("the strategy is valid");
         let machine = &mut self.machines[index as usize];
         machine.node = Some(node);
         let Disk {
@@ -129,20 +148,31 @@ impl World {
         self.reconnect(index);
     }
 
-    /// The host dies: of what was not synced, any prefix may have reached the disk.
-    pub fn crash(&mut self, index: u32) {
-        let random = &mut self.random;
+    /// The process dies: what it wrote stays in the page cache.
+    pub fn kill(&mut self, index: u32) {
+        self.end(index);
+        self.reconnect(index);
+    }
+
+    fn end(&mut self, index: u32) {
         let machine = &mut self.machines[index as usize];
         machine.node = None;
         machine.generation += 1;
         machine.timers.clear();
         machine.paused = false;
         machine.stalled.clear();
+        machine.disk_free = Moment(0);
+    }
+
+    /// The host dies: of what was not synced, any prefix may have reached the disk.
+    pub fn crash(&mut self, index: u32) {
+        self.end(index);
+        let random = &mut self.random;
+        let machine = &mut self.machines[index as usize];
         let unsynced = machine.disk.log.len() - machine.disk.synced;
         let kept = machine.disk.synced + random.below(unsynced as u64 + 1) as usize;
         machine.disk.log.truncate(kept);
         machine.disk.synced = kept;
-        machine.disk_free = Moment(0);
         self.reconnect(index);
     }
 
@@ -156,6 +186,12 @@ impl World {
         for happening in std::mem::take(&mut machine.stalled) {
             self.happen(index, happening);
         }
+    }
+
+    /// Nothing arrives from one node at another any more.
+    pub fn cut(&mut self, from: u32, to: u32) {
+        self.cut.insert((from, to));
+        self.links.entry((from, to)).or_default().0 += 1;
     }
 
     pub fn isolate(&mut self, index: u32) {
@@ -285,7 +321,11 @@ impl World {
         let Some(node) = &mut self.machines[index as usize].node else {
             return;
         };
-        for output in node.step(now, input) {
+        let outputs = node.step(now, input);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.observe(index, node, &outputs);
+        }
+        for output in outputs {
             if self.traced {
                 self.trace.push(format!("{now} {index} {output:?}"));
             }
@@ -333,7 +373,7 @@ impl World {
             Output::Disk { token, operation } => {
                 let work = match operation {
                     DiskOperation::Append { .. } => Duration::from_micros(5),
-                    _ => self.random.duration_up_to(Duration::from_millis(2)),
+                    _ => self.random.duration_up_to(self.sync),
                 };
                 let machine = &mut self.machines[index as usize];
                 machine.disk_free = machine.disk_free.max(self.now).after(work);

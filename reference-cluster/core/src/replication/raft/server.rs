@@ -108,12 +108,6 @@ impl Raft {
         self.out.push(Output::Send { to, message });
     }
 
-    pub(super) fn send_to_all(&mut self, message: &RaftMessage) {
-        for peer in self.setting.others() {
-            self.send(peer, message.clone());
-        }
-    }
-
     /// Puts a command into the log as leader; its position.
     pub(super) fn propose(&mut self, command: Command) -> u64 {
         let point = Point {
