@@ -87,23 +87,21 @@ impl Node {
             replication,
         } = &config.strategy;
         let watch = Watch::new(detector, peers.collect())?;
-        let interval = rhythm(detector).map(|(interval, _)| interval);
         let forgetful = matches!(log, RecoveryLogOptions::None {});
-        let empty_means_new = empty_means_new(log);
-        let log = recovery_log(log)?;
         let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
             let setting = RaftSetting::new(options, names, me, flaw)?;
-            Box::new(Raft::new(setting, log, config.seed))
+            Box::new(Raft::new(setting, recovery_log(log)?, config.seed))
         } else {
+            let interval = rhythm(detector).map(|(interval, _)| interval);
             let setting = Setting {
                 rules: rules(replication, names.len() as u32, me),
                 names,
                 me,
                 beat: beat(interval),
                 patience: watch.nominal_silence(),
-                empty_means_new,
+                empty_means_new: empty_means_new(log),
             };
-            Box::new(Replica::new(setting, log, config.seed))
+            Box::new(Replica::new(setting, recovery_log(log)?, config.seed))
         };
         Ok(Node {
             watch,

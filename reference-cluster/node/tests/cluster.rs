@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
-use shakedown_contracts::strategy::{Fsync, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{Fsync, Raft, RecoveryLog, Replication, Strategy};
 
 fn main() -> ExitCode {
     if let Some(config) = local_cluster::config_of_node_process() {
@@ -56,6 +56,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "after_the_primary_is_killed_another_serves_what_was_acknowledged",
         after_the_primary_is_killed_another_serves_what_was_acknowledged,
+    ),
+    (
+        "a_raft_group_elects_another_leader_and_forgets_nothing",
+        a_raft_group_elects_another_leader_and_forgets_nothing,
     ),
     (
         "a_whole_group_that_was_killed_recovers_from_its_logs",
@@ -231,6 +235,34 @@ fn after_the_primary_is_killed_another_serves_what_was_acknowledged() {
         .ask(first, "GET", "/v1/status", &Value::Null)
         .unwrap();
     assert_eq!(status["role"], "backup");
+}
+
+fn a_raft_group_elects_another_leader_and_forgets_nothing() {
+    let raft = Strategy {
+        replication: Replication::Raft(Raft::default()),
+        ..Strategy::default()
+    };
+    let mut cluster = Cluster::start(3, raft);
+    let (answer, first) = cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
+    cluster.kill(first);
+    let (later, second) = cluster.ask_primary("PUT", "/v1/keys/l", &value(2));
+    assert_ne!(first, second);
+    assert!(later["epoch"].as_u64() > answer["epoch"].as_u64());
+    cluster.start_node(first);
+    let hint = cluster.members[second].name.clone();
+    wait_until("the old leader follows the new one", || {
+        let asked = cluster.ask(first, "GET", "/v1/keys/k", &Value::Null);
+        asked.is_ok_and(|(code, error)| code == 421 && error["primary"] == hint)
+    });
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.start_node(node));
+    for (key, expected) in [("k", 1), ("l", 2)] {
+        let path = format!("/v1/keys/{key}");
+        assert_eq!(
+            cluster.ask_primary("GET", &path, &Value::Null).0["value"],
+            expected
+        );
+    }
 }
 
 fn a_whole_group_that_was_killed_recovers_from_its_logs() {

@@ -286,46 +286,40 @@ fn leaders_that_die_with_old_entries_and_voters_that_forget_nothing_break_nothin
     assert!(elected > 1_200, "{elected} elections");
 }
 
-/// How many of 60 seeds notice a mistake.
-fn noticed(scenario: Scenario, flaw: Flaw) -> usize {
+/// The first two seeds that notice a mistake: one could be luck.
+fn noticed(scenario: Scenario, flaw: Flaw) -> Vec<u64> {
     let notices = |seed: &u64| {
         let (world, _) = scenario(*seed, Some(flaw));
         !violations(&world).is_empty()
     };
-    (0..60).filter(notices).count()
+    (0..200).filter(notices).take(2).collect()
 }
-
-// Each of these says "more than one", so that it does not hang on the luck of a single seed.
 
 #[test]
 fn a_vote_that_is_not_written_down_is_noticed() {
-    let seeds = noticed(restless_voters, Flaw::ForgetsVote);
-    assert!(seeds > 1, "{seeds} seeds");
+    assert_eq!(noticed(restless_voters, Flaw::ForgetsVote).len(), 2);
 }
 
 #[test]
 fn committing_entries_of_older_terms_by_counting_is_noticed() {
-    let seeds = noticed(old_entries, Flaw::CommitsOldTerms);
-    assert!(seeds > 1, "{seeds} seeds");
+    assert_eq!(noticed(old_entries, Flaw::CommitsOldTerms).len(), 2);
 }
 
 #[test]
 fn acknowledging_before_the_sync_is_noticed() {
-    let seeds = noticed(chaos, Flaw::AcknowledgesBeforeSync);
-    assert!(seeds > 1, "{seeds} seeds");
+    assert_eq!(noticed(chaos, Flaw::AcknowledgesBeforeSync).len(), 2);
 }
 
 #[test]
 fn electing_without_comparing_logs_is_noticed() {
-    let seeds = noticed(chaos, Flaw::IgnoresLogs);
-    assert!(seeds > 1, "{seeds} seeds");
+    assert_eq!(noticed(chaos, Flaw::IgnoresLogs).len(), 2);
 }
 
 #[test]
-fn a_mistake_loses_acknowledged_writes_and_not_only_the_checkers_peace() {
-    let loses = |seed: &u64| {
-        let (mut world, client) = chaos(*seed, Some(Flaw::IgnoresLogs));
+fn such_a_mistake_loses_acknowledged_writes() {
+    let loses = |seed: u64| {
+        let (mut world, client) = chaos(seed, Some(Flaw::IgnoresLogs));
         world.primary().is_some() && lost(&mut world, &client) > 0
     };
-    assert!((0..60).any(|seed| loses(&seed)));
+    assert!((0..200).any(loses));
 }

@@ -12,6 +12,7 @@
 //! | `message` | what servers say to each other |
 //! | `log` | log, term and vote, and what the disk has proved of them |
 //! | `server` | what a server holds, and what follows from a step |
+//! | `dispatch` | where every input goes |
 //! | `role` | what it is at present, and how that changes |
 //! | `election` | who stands, who votes, who wins |
 //! | `leader` | how followers are brought up to date, and what is committed |
@@ -29,6 +30,7 @@
 //! Source: Ongaro & Ousterhout 2014, "In Search of an Understandable Consensus Algorithm" (the
 //! paper); Ongaro 2014, "Consensus: Bridging Theory and Practice" (the dissertation).
 
+mod dispatch;
 mod election;
 pub mod flaw;
 mod follower;
