@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use shakedown_contracts::event::Role;
 use shakedown_contracts::range::DurationRange;
-use shakedown_contracts::strategy::Raft;
+use shakedown_contracts::strategy::{Checkpoint, Fsync, Raft, RecoveryLog, Strategy};
 use shakedown_contracts::units::Duration;
 use shakedown_core::replication::raft::flaw::Flaw;
 
@@ -141,15 +141,19 @@ fn strike(world: &mut World, fault: Fault, down: &mut BTreeSet<u32>) {
     }
 }
 
-/// Faults drawn from the seed at any moment, then none until all has settled.
 fn chaos(seed: u64, flaw: Option<Flaw>) -> (World, Client) {
+    chaos_of(strategy(options(seed / 4)), seed, flaw)
+}
+
+/// Faults drawn from the seed at any moment, then none until all has settled.
+fn chaos_of(strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> (World, Client) {
     let Nemesis {
         size,
         faults,
         every_turns,
         turns,
     } = NEMESES[(seed % 4) as usize % NEMESES.len()];
-    let mut world = World::flawed(size, strategy(options(seed / 4)), seed, flaw);
+    let mut world = World::flawed(size, strategy, seed, flaw);
     world.ledger = Some(Ledger::default());
     let mut client = Client::default();
     let mut down = BTreeSet::new();
@@ -322,4 +326,25 @@ fn such_a_mistake_loses_acknowledged_writes() {
         world.primary().is_some() && lost(&mut world, &client) > 0
     };
     assert!((0..200).any(loses));
+}
+
+#[test]
+fn on_a_disk_that_forgets_nothing_of_it_holds() {
+    let never = RecoveryLog::Redo {
+        fsync: Fsync::Never,
+        checkpoint: Checkpoint::None,
+    };
+    for recovery_log in [RecoveryLog::None {}, never] {
+        let breaks = |seed: &u64| {
+            let strategy = Strategy {
+                recovery_log: recovery_log.clone(),
+                ..strategy(options(*seed))
+            };
+            let (world, _) = chaos_of(strategy, *seed, None);
+            !violations(&world).is_empty()
+        };
+        // All seeds are run: whatever was lost, no node may panic.
+        let broken = (0..60).filter(breaks).count();
+        assert!(broken > 1, "{broken} seeds, {recovery_log:?}");
+    }
 }

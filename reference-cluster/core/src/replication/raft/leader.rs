@@ -21,7 +21,9 @@ use super::message::RaftMessage;
 use super::reads::PendingRead;
 use super::role::Position;
 use super::server::Raft;
-use crate::interface::{Peer, RequestId};
+use crate::interface::{Output, Peer, RequestId};
+use crate::message::{Entry, Message, Point};
+use crate::replication::entry_log::EntryLog;
 use crate::store::Command;
 
 /// Most entries under way to one follower.
@@ -61,6 +63,38 @@ impl Progress {
             heard,
             confirmed: 0,
         }
+    }
+}
+
+/// What a follower is to be sent next.
+enum Part {
+    Nothing,
+    /// The entry before these, and these.
+    Entries(Point, Vec<Entry>),
+    /// What it lacks is not in memory any more.
+    State,
+}
+
+impl Progress {
+    /// `empty`: also without entries.
+    fn part(&mut self, log: &EntryLog, empty: bool) -> Part {
+        let waits = self.probing && self.probed;
+        let under_way = self.next.saturating_sub(self.matched);
+        let new = self.next <= log.last().position && under_way <= WINDOW_ENTRIES && !waits;
+        if !new && !empty {
+            return Part::Nothing;
+        }
+        let Some(previous) = log.point(self.next.saturating_sub(1)) else {
+            return Part::State;
+        };
+        let entries = if new {
+            log.batch(self.next)
+        } else {
+            Vec::new()
+        };
+        self.next += entries.len() as u64;
+        self.probed = true;
+        Part::Entries(previous, entries)
     }
 }
 
@@ -112,7 +146,7 @@ impl Raft {
 
     /// `beat`: also without new entries, where there is something to find out or to tell.
     pub(super) fn replicate_to(&mut self, peer: Peer, beat: bool) {
-        let (last, term, committed) = (self.log.last().position, self.log.term(), self.committed);
+        let (term, committed) = (self.log.term(), self.committed);
         let Position::Leader(leadership) = &mut self.position else {
             return;
         };
@@ -128,22 +162,15 @@ impl Raft {
         let mut empty = beat && (progress.probing || progress.told < committed);
         // Bounded: every turn sends entries of a finite window or ends.
         loop {
-            let new = progress.next <= last
-                && progress.next.saturating_sub(progress.matched) <= WINDOW_ENTRIES;
-            let entries = if new && !(progress.probing && progress.probed) {
-                self.log.entries.batch(progress.next)
-            } else if empty {
-                Vec::new()
-            } else {
-                return;
-            };
-            let Some(previous) = self.log.entries.point(progress.next - 1) else {
-                progress.snapshot_sent = Some(self.now);
-                return self.send_snapshot(peer);
+            let (previous, entries) = match progress.part(&self.log.entries, empty) {
+                Part::Nothing => return,
+                Part::Entries(previous, entries) => (previous, entries),
+                Part::State => {
+                    progress.snapshot_sent = Some(self.now);
+                    return self.send_snapshot(peer);
+                }
             };
             empty = false;
-            progress.next += entries.len() as u64;
-            progress.probed = true;
             progress.told = committed;
             let append = RaftMessage::Append {
                 term,
@@ -151,10 +178,8 @@ impl Raft {
                 entries,
                 committed,
             };
-            let message = crate::message::Message::Raft(append);
-            let to = peer;
-            self.out
-                .push(crate::interface::Output::Send { to, message });
+            let message = Message::Raft(append);
+            self.out.push(Output::Send { to: peer, message });
         }
     }
 
