@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use shakedown_contracts::event::Role;
 use shakedown_contracts::range::DurationRange;
 use shakedown_contracts::strategy::{Checkpoint, Fsync, Raft, RecoveryLog, Strategy};
-use shakedown_contracts::units::Duration;
+use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::replication::raft::flaw::Flaw;
 
 use super::{elections, strategy, violations};
@@ -142,7 +142,16 @@ fn strike(world: &mut World, fault: Fault, down: &mut BTreeSet<u32>) {
 }
 
 fn chaos(seed: u64, flaw: Option<Flaw>) -> (World, Client) {
-    chaos_of(strategy(options(seed / 4)), seed, flaw)
+    // A checkpoint every few writes, so that a node that was away misses what its leader has left.
+    let recovery_log = RecoveryLog::Redo {
+        fsync: Fsync::Group,
+        checkpoint: Checkpoint::Bytes(Bytes(1024)),
+    };
+    let strategy = Strategy {
+        recovery_log,
+        ..strategy(options(seed / 4))
+    };
+    chaos_of(strategy, seed, flaw)
 }
 
 /// Faults drawn from the seed at any moment, then none until all has settled.
@@ -255,39 +264,50 @@ fn settle(world: &mut World, down: &mut BTreeSet<u32>) {
 
 type Scenario = fn(u64, Option<Flaw>) -> (World, Client);
 
-/// Acknowledged writes and elections of a scenario under a seed, after all checks.
-fn holds(scenario: Scenario, seed: u64) -> (usize, usize) {
-    let (mut world, client) = scenario(seed, None);
-    assert_eq!(violations(&world), [""; 0], "seed {seed}");
-    let primaries = world.primaries().len();
-    assert_eq!(primaries, 1, "seed {seed}: one leader after healing");
-    assert_eq!(lost(&mut world, &client), 0, "seed {seed}: lost writes");
-    assert_eq!(client.stale_reads(&world), 0, "seed {seed}: stale reads");
-    assert_eq!(shared_epochs(&world), [0_u64; 0], "seed {seed}");
-    let acknowledged = client.acknowledged(&world).count();
-    (acknowledged, elections(&world).len())
+/// What happened in a scenario, after all checks.
+#[derive(Debug, Default)]
+struct Tally {
+    acknowledged: usize,
+    elections: usize,
+    snapshots: usize,
+}
+
+impl Tally {
+    fn add(&mut self, scenario: Scenario, seed: u64) {
+        let (mut world, client) = scenario(seed, None);
+        assert_eq!(violations(&world), [""; 0], "seed {seed}");
+        let primaries = world.primaries().len();
+        assert_eq!(primaries, 1, "seed {seed}: one leader after healing");
+        assert_eq!(lost(&mut world, &client), 0, "seed {seed}: lost writes");
+        assert_eq!(client.stale_reads(&world), 0, "seed {seed}: stale reads");
+        assert_eq!(shared_epochs(&world), [0_u64; 0], "seed {seed}");
+        self.acknowledged += client.acknowledged(&world).count();
+        self.elections += elections(&world).len();
+        self.snapshots += world.ledger.map_or(0, |ledger| ledger.snapshots);
+    }
 }
 
 #[test]
 fn under_faults_nothing_acknowledged_is_lost_and_a_term_has_one_leader() {
-    let (mut acknowledged, mut elected) = (0, 0);
+    let mut tally = Tally::default();
     for seed in 0..200 {
-        let (writes, leaders) = holds(chaos, seed);
-        (acknowledged, elected) = (acknowledged + writes, elected + leaders);
+        tally.add(chaos, seed);
     }
-    // The test would prove nothing if little was acknowledged or hardly anybody was elected.
-    assert!(acknowledged > 8_000, "{acknowledged} acknowledged writes");
-    assert!(elected > 1_000, "{elected} elections");
+    // The test would prove nothing if little was acknowledged, hardly anybody elected, or nobody
+    // ever too far behind.
+    assert!(tally.acknowledged > 8_000, "{tally:?}");
+    assert!(tally.elections > 1_000, "{tally:?}");
+    assert!(tally.snapshots > 20, "{tally:?}");
 }
 
 #[test]
 fn leaders_that_die_with_old_entries_and_voters_that_forget_nothing_break_nothing() {
-    let mut elected = 0;
+    let mut tally = Tally::default();
     for seed in 0..60 {
-        elected += holds(old_entries, seed).1;
-        elected += holds(restless_voters, seed).1;
+        tally.add(old_entries, seed);
+        tally.add(restless_voters, seed);
     }
-    assert!(elected > 1_200, "{elected} elections");
+    assert!(tally.elections > 1_200, "{tally:?}");
 }
 
 /// The first two seeds that notice a mistake: one could be luck.

@@ -27,6 +27,8 @@ pub struct Ledger {
     /// Position up to which a node's commits were looked at.
     seen: BTreeMap<u32, u64>,
     pub violations: Vec<String>,
+    /// Whole states sent.
+    pub snapshots: usize,
 }
 
 impl Ledger {
@@ -37,12 +39,15 @@ impl Ledger {
         }
         self.commits(index, node, (status.committed, status.epoch));
         for output in outputs {
-            if let Output::Send { message, .. } = output
-                && let Message::Raft(RaftMessage::Append {
+            let Output::Send { message, .. } = output else {
+                continue;
+            };
+            match message {
+                Message::Raft(RaftMessage::Append {
                     previous, entries, ..
-                }) = message
-            {
-                self.sends(*previous, entries);
+                }) => self.sends(*previous, entries),
+                Message::Raft(RaftMessage::Snapshot { .. }) => self.snapshots += 1,
+                _ => {}
             }
         }
     }
