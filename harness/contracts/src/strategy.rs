@@ -290,3 +290,23 @@ pub enum Reads {
     #[default]
     ReadIndex,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raft_gets_every_default_and_refuses_what_it_does_not_know() {
+        let read = serde_json::from_str::<Replication>;
+        let default = read(r#"{ "kind": "raft" }"#).unwrap();
+        assert_eq!(default, Replication::Raft(Raft::default()));
+        let json = serde_json::to_string(&default).unwrap();
+        assert_eq!(read(&json).unwrap(), default);
+        for wrong in [
+            r#"{ "kind": "raft", "acknowledge": "all" }"#,
+            r#"{ "kind": "raft", "election_timeout": "300ms..150ms" }"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

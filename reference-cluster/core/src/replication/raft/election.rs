@@ -50,6 +50,8 @@ impl Raft {
 
     fn stand_in_earnest(&mut self, term: u64) {
         let me = self.setting.me;
+        // Asking first took time of its own.
+        self.postpone_election();
         self.forget_debts();
         let ticket = self.log.write_term(term, Some(me), &mut self.out);
         self.when_synced
