@@ -127,7 +127,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("none", "only the first node serves"),
             now("primary-backup", "backups follow a primary and take over"),
             not_yet("chain", "writes travel along a chain"),
-            not_yet("raft", "consensus on a log"),
+            now("raft", "consensus on a log with elected leaders"),
         ],
     ),
     (

@@ -17,6 +17,7 @@ pub mod metric;
 pub mod node;
 pub mod plan;
 pub mod random;
+pub mod range;
 pub mod run_directory;
 pub mod strategy;
 pub mod time;

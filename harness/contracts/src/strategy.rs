@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 mod detector;
+mod raft;
 mod recovery_log;
 mod replication;
 
 pub use detector::Detector;
+pub use raft::Raft;
 pub use recovery_log::{
     Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
 };

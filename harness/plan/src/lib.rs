@@ -16,6 +16,7 @@ mod overlay;
 mod partition;
 mod phases;
 mod problem;
+mod raft;
 mod reader;
 mod recovery_log;
 mod replication;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use shakedown_contracts::catalogue::{Availability, Choice};
+use shakedown_contracts::range::DurationRange;
 use shakedown_contracts::units::{Duration, QuantityError, Ratio};
 
 use crate::problem::Log;
@@ -275,6 +276,11 @@ impl<'t> TableReader<'t> {
             return None;
         }
         Some(duration)
+    }
+
+    /// A range of durations such as `"150ms..300ms"`.
+    pub fn duration_range(&self, key: &'static str) -> Option<Placed<DurationRange>> {
+        self.quantity(key)
     }
 
     /// A share such as `"1%"`, rounded as it prints, so that it survives a plan file.

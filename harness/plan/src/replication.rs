@@ -9,12 +9,16 @@ use shakedown_contracts::strategy::{
 };
 use shakedown_contracts::units::{Duration, Ratio};
 
+use crate::raft;
 use crate::reader::{TableReader, quoted};
 
 /// The replication of that kind, in a group whose primary shows itself every `beat`.
 pub(crate) fn read(part: &TableReader<'_>, kind: &str, beat: Duration) -> Replication {
     if kind == "none" {
         return Replication::None {};
+    }
+    if kind == "raft" {
+        return Replication::Raft(raft::read(part));
     }
     let acknowledge = acknowledge(part);
     let fallback = fallback(part, acknowledge);

@@ -127,6 +127,31 @@ fn a_plan_read_back_from_json_is_the_same_plan() {
 }
 
 #[test]
+fn raft_is_read_with_its_defaults_and_with_every_option() {
+    let replication = |options: &str| {
+        let text = format!(
+            "[target.strategy]\nreplication = {{ kind = \"raft\"{options} }}\n[[fault]]\nkind = \"kill\"\n"
+        );
+        let plan = plan(&text);
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+        let described = describe(&plan);
+        let line = described.lines().find(|line| line.contains("raft:"));
+        line.map(|line| line.trim().to_owned())
+    };
+    insta::assert_debug_snapshot!(
+        "raft",
+        [
+            replication(""),
+            replication(
+                ", election_timeout = \"12ms..24ms\", heartbeat_interval = \"6ms\", pre_vote = false, check_quorum = false, reads = \"local\""
+            ),
+            replication(", election_timeout = \"150ms..150ms\""),
+        ]
+    );
+}
+
+#[test]
 fn the_same_file_and_seed_give_the_same_plan_and_another_seed_another() {
     assert_eq!(plans(WHOLE), plans(WHOLE));
     let source = Source {

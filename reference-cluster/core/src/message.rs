@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 
 /// Bytes of an encoded [`Heartbeat`].
@@ -201,6 +202,8 @@ pub enum Message {
         /// True when this node has never held, promised or heard anything.
         fresh: bool,
     },
+    /// Between the servers of a Raft group.
+    Raft(RaftMessage),
 }
 
 #[cfg(test)]

@@ -7,15 +7,22 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{NodeConfig, Status};
-use shakedown_contracts::strategy::{Checksum, RecoveryLog as RecoveryLogOptions, Strategy};
+use shakedown_contracts::strategy::{
+    Checksum, RecoveryLog as RecoveryLogOptions, Replication, Strategy,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use crate::detector::watch::Watch;
 use crate::interface::{Input, Output, Peer, Timer};
+use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::replication::participant::Participant;
+use crate::replication::raft::flaw::Flaw;
+use crate::replication::raft::server::Raft;
+use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 
@@ -46,7 +53,7 @@ pub enum ConfigError {
 #[derive(Debug)]
 pub struct Node {
     watch: Watch,
-    replica: Replica,
+    replica: Box<dyn Participant>,
     forgetful: bool,
     checksum: Checksum,
 }
@@ -54,6 +61,12 @@ pub struct Node {
 impl Node {
     /// A node that has not started; its first input is [`Input::Start`].
     pub fn new(config: &NodeConfig) -> Result<Node, ConfigError> {
+        Node::with_flaw(config, None)
+    }
+
+    /// For tests that show that a mistake is noticed: a Raft server that makes it.
+    #[doc(hidden)]
+    pub fn with_flaw(config: &NodeConfig, flaw: Option<Flaw>) -> Result<Node, ConfigError> {
         let names: Vec<String> = config
             .members
             .iter()
@@ -70,17 +83,22 @@ impl Node {
             replication,
         } = &config.strategy;
         let watch = Watch::new(detector, peers.collect())?;
-        let setting = Setting {
-            rules: rules(replication, names.len() as u32, me),
-            names,
-            me,
-            beat: detector.beat(),
-            patience: watch.nominal_silence(),
-            empty_means_new: empty_means_new(log),
-        };
-        check_lease(&setting)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
-        let replica = Replica::new(setting, recovery_log(log)?, config.seed);
+        let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
+            let setting = RaftSetting::new(options, names, me, flaw)?;
+            Box::new(Raft::new(setting, recovery_log(log)?, config.seed))
+        } else {
+            let setting = Setting {
+                rules: rules(replication, names.len() as u32, me),
+                names,
+                me,
+                beat: detector.beat(),
+                patience: watch.nominal_silence(),
+                empty_means_new: empty_means_new(log),
+            };
+            check_lease(&setting)?;
+            Box::new(Replica::new(setting, recovery_log(log)?, config.seed))
+        };
         Ok(Node {
             watch,
             replica,
@@ -173,6 +191,12 @@ impl Node {
     /// What `GET /v1/status` answers.
     pub fn status(&self) -> Status {
         self.replica.status()
+    }
+
+    /// What the group's log holds at a position, as far as it is in memory; for checks from
+    /// outside.
+    pub fn point(&self, position: u64) -> Option<Point> {
+        self.replica.point(position)
     }
 }
 

@@ -75,6 +75,33 @@ fn a_log_cut_at_any_byte_gives_back_a_prefix() {
 }
 
 #[test]
+fn records_are_written_as_they_always_were() {
+    let payload = |record: &Record| String::from_utf8(encoded(record)[24..].to_vec()).unwrap();
+    let promise = Record::Promise {
+        epoch: 2,
+        to: Peer(1),
+    };
+    assert_eq!(payload(&entry(1, 3)), r#"{"entry":{"put":["k3",31]}}"#);
+    assert_eq!(payload(&promise), r#"{"promise":1}"#);
+    assert_eq!(payload(&Record::Term(2)), r#""term""#);
+}
+
+#[test]
+fn a_term_ends_the_promise_of_an_older_one_and_leaves_that_of_its_own() {
+    let promise = |epoch| Record::Promise { epoch, to: Peer(1) };
+    for (records, expected) in [
+        (vec![promise(2), Record::Term(3)], (3, None)),
+        (vec![Record::Term(3), promise(3)], (3, Some(Peer(1)))),
+        (vec![promise(3), Record::Term(3)], (3, Some(Peer(1)))),
+        (vec![entry(4, 1), Record::Term(3)], (4, None)),
+    ] {
+        let log: Vec<u8> = records.iter().flat_map(encoded).collect();
+        let recovered = recover(Checksum::Crc32c, &[], &log).unwrap();
+        assert_eq!((recovered.epoch, recovered.promised), expected);
+    }
+}
+
+#[test]
 fn a_flipped_bit_before_the_last_record_is_refused() {
     let records = records();
     let log: Vec<u8> = records.iter().flat_map(encoded).collect();

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
 use shakedown_contracts::strategy::{
-    Acknowledge, Detector, Election, Fencing, Fsync, Reads, RecoveryLog, Replication, Strategy,
+    Acknowledge, Detector, Election, Fencing, Fsync, Raft, Reads, RecoveryLog, Replication,
+    Strategy,
 };
 use shakedown_contracts::units::Duration;
 
@@ -63,6 +64,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk",
         with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk,
+    ),
+    (
+        "a_raft_group_elects_another_leader_and_forgets_nothing",
+        a_raft_group_elects_another_leader_and_forgets_nothing,
     ),
     (
         "a_whole_group_that_was_killed_recovers_from_its_logs",
@@ -267,6 +272,34 @@ fn with_probes_and_leases_a_group_serves_and_takes_over_on_a_real_disk() {
     let (read, second) = cluster.ask_primary("GET", "/v1/keys/k", &Value::Null);
     assert_ne!(first, second);
     assert_eq!(read["value"], 7);
+}
+
+fn a_raft_group_elects_another_leader_and_forgets_nothing() {
+    let raft = Strategy {
+        replication: Replication::Raft(Raft::default()),
+        ..Strategy::default()
+    };
+    let mut cluster = Cluster::start(3, raft);
+    let (answer, first) = cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
+    cluster.kill(first);
+    let (later, second) = cluster.ask_primary("PUT", "/v1/keys/l", &value(2));
+    assert_ne!(first, second);
+    assert!(later["epoch"].as_u64() > answer["epoch"].as_u64());
+    cluster.start_node(first);
+    let hint = cluster.members[second].name.clone();
+    wait_until("the old leader follows the new one", || {
+        let asked = cluster.ask(first, "GET", "/v1/keys/k", &Value::Null);
+        asked.is_ok_and(|(code, error)| code == 421 && error["primary"] == hint)
+    });
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.start_node(node));
+    for (key, expected) in [("k", 1), ("l", 2)] {
+        let path = format!("/v1/keys/{key}");
+        assert_eq!(
+            cluster.ask_primary("GET", &path, &Value::Null).0["value"],
+            expected
+        );
+    }
 }
 
 fn a_whole_group_that_was_killed_recovers_from_its_logs() {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Raft;
 use crate::units::{Duration, Ratio};
 
 /// How many nodes hold the data, and who takes over.
@@ -39,6 +40,9 @@ pub enum Replication {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift_bound: Option<Ratio>,
     },
+    /// Consensus on a log: a leader is elected for a term, and a write counts once a majority has
+    /// it.
+    Raft(Raft),
 }
 
 /// Length of a lease, where nothing else is said: as long as the default detector waits, so that a

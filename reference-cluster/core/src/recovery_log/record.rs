@@ -38,6 +38,8 @@ pub enum Record {
         /// Whom it was promised.
         to: Peer,
     },
+    /// No epoch below this one, and nobody was promised it yet.
+    Term(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +47,7 @@ pub enum Record {
 enum Payload {
     Entry(Command),
     Promise(Peer),
+    Term,
 }
 
 /// The state, whole.
@@ -117,6 +120,13 @@ pub fn encode(rule: Checksum, record: &Record) -> Vec<u8> {
             },
             Payload::Promise(*to),
         ),
+        Record::Term(epoch) => (
+            Point {
+                epoch: *epoch,
+                position: 0,
+            },
+            Payload::Term,
+        ),
     };
     let payload = serde_json::to_vec(&payload).expect("a payload has no part that JSON lacks");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
@@ -147,6 +157,7 @@ fn decode(rule: Checksum, bytes: &[u8]) -> Option<(Record, usize)> {
             command,
         }),
         Payload::Promise(to) => Record::Promise { epoch, to },
+        Payload::Term => Record::Term(epoch),
     };
     Some((record, HEADER_BYTES + length))
 }
@@ -234,6 +245,12 @@ impl Recovered {
                 if epoch >= self.epoch {
                     self.epoch = epoch;
                     self.promised = Some(to);
+                }
+            }
+            Record::Term(epoch) => {
+                if epoch > self.epoch {
+                    self.epoch = epoch;
+                    self.promised = None;
                 }
             }
             Record::Entry(entry) => {

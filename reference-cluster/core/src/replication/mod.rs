@@ -1,7 +1,8 @@
 //! Who holds the data, who serves it, and who takes over.
 //!
-//! One machine, [`replica::Replica`], keeps a log that a primary writes and backups follow. What
-//! makes a strategy out of it are its [`Rules`]. `none` is a group of one.
+//! A [`participant::Participant`] is one node's part of the group. One machine,
+//! [`replica::Replica`], keeps a log that a primary writes and backups follow; what makes a
+//! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] is a machine of its own.
 //!
 //! | file | question |
 //! |---|---|
@@ -16,9 +17,11 @@
 //! | `election` | whose log is good enough to take over |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
-//! | `requests` | what clients are told |
+//! | `requests`, `answers` | what clients are told |
+//! | `raft/` | the same questions, answered by consensus |
 
 mod acknowledge;
+mod answers;
 mod election;
 mod entry_log;
 mod first_start;
@@ -26,7 +29,9 @@ mod follower;
 mod leader;
 pub mod lease;
 mod none;
+pub mod participant;
 mod primary_backup;
+pub mod raft;
 mod reads;
 pub mod replica;
 mod requests;
@@ -79,5 +84,6 @@ pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),
         Options::PrimaryBackup { .. } => primary_backup::rules(members, options),
+        Options::Raft(_) => unreachable!("raft decides by its terms and has no rules"),
     }
 }

@@ -4,10 +4,9 @@
 //! entered the log; what entered it and was not committed before the role was lost is
 //! `Indeterminate`.
 
-use shakedown_contracts::node::{
-    AccountsAnswer, Answer, ApiError, ApiErrorKind, TransferRequest, ValueAnswer,
-};
+use shakedown_contracts::node::{ApiError, ApiErrorKind};
 
+use super::answers::{Speaker, command};
 use super::leader::Leadership;
 use super::replica::{Position, Replica};
 use crate::interface::{ClientReply, ClientRequest, Output, Peer, RequestId};
@@ -34,7 +33,7 @@ impl Replica {
             self.out.push(Output::Reply { id, reply });
             return Ok(());
         }
-        self.check(&request)?;
+        self.speaker().check(&request)?;
         let Position::Primary(leadership) = &self.position else {
             return Err(self.error(ApiErrorKind::NotPrimary, "this node is not the primary"));
         };
@@ -64,38 +63,22 @@ impl Replica {
         self.replicate();
     }
 
-    fn check(&self, request: &ClientRequest) -> Result<(), ApiError> {
-        let ClientRequest::Transfer(TransferRequest {
-            from, to, amount, ..
-        }) = request
-        else {
-            return Ok(());
-        };
-        if *amount <= 0 {
-            let message = format!("amount = {amount} is not positive; swap from and to instead");
-            return Err(self.error(ApiErrorKind::BadRequest, &message));
-        }
-        if from == to {
-            let message = format!("from and to are both {from:?}; name two accounts");
-            return Err(self.error(ApiErrorKind::BadRequest, &message));
-        }
-        Ok(())
-    }
-
     fn majority_is_live(&self) -> bool {
         let voters = self.setting.rules.voters.iter();
         let live = voters.filter(|peer| !self.suspected.contains(peer)).count();
         live >= self.setting.rules.majority()
     }
 
-    fn error(&self, error: ApiErrorKind, message: &str) -> ApiError {
-        ApiError {
-            error,
-            message: message.to_owned(),
+    fn speaker(&self) -> Speaker {
+        Speaker {
             node: self.name(self.setting.me),
             epoch: self.epoch,
             primary: self.leader.map(|leader| self.name(leader)),
         }
+    }
+
+    fn error(&self, error: ApiErrorKind, message: &str) -> ApiError {
+        self.speaker().error(error, message)
     }
 
     /// A primary that lost its role answers whoever still waits.
@@ -113,39 +96,11 @@ impl Replica {
     }
 
     pub(super) fn outcome_reply(&self, outcome: Outcome) -> ClientReply {
-        match outcome {
-            Outcome::Done => ClientReply::Done(Answer {
-                node: self.name(self.setting.me),
-                epoch: self.epoch,
-            }),
-            Outcome::Mismatch => {
-                let message = "the key holds another value than the expected one";
-                ClientReply::Error(self.error(ApiErrorKind::Mismatch, message))
-            }
-            Outcome::InsufficientFunds => {
-                let message = "an account of the transfer does not exist or holds too little";
-                ClientReply::Error(self.error(ApiErrorKind::InsufficientFunds, message))
-            }
-        }
+        self.speaker().outcome(outcome)
     }
 
     pub(super) fn read_reply(&self, request: &ClientRequest) -> ClientReply {
-        let (node, epoch) = (self.name(self.setting.me), self.epoch);
-        match request {
-            ClientRequest::Get { key } => {
-                let value = self.store.register(key);
-                ClientReply::Value(ValueAnswer { value, node, epoch })
-            }
-            ClientRequest::ReadAccounts(request) => {
-                let accounts = self.store.accounts(request);
-                ClientReply::Accounts(AccountsAnswer {
-                    accounts,
-                    node,
-                    epoch,
-                })
-            }
-            _ => ClientReply::Error(self.error(ApiErrorKind::BadRequest, "this is no read")),
-        }
+        self.speaker().read(&self.store, request)
     }
 
     /// A message from a peer.
@@ -187,17 +142,8 @@ impl Replica {
             Message::Refuse { epoch, .. } => self.on_refuse(epoch),
             Message::Join {} => self.on_join(from),
             Message::Joined { fresh } => self.on_joined(from, fresh),
+            // Of a group with another strategy: nothing here understands it.
+            Message::Raft(_) => {}
         }
-    }
-}
-
-/// The command of a write; a read comes back.
-fn command(request: ClientRequest) -> Result<Command, ClientRequest> {
-    match request {
-        ClientRequest::Put { key, value } => Ok(Command::Put(key, value)),
-        ClientRequest::Cas { key, cas } => Ok(Command::Cas(key, cas)),
-        ClientRequest::OpenAccounts(request) => Ok(Command::OpenAccounts(request)),
-        ClientRequest::Transfer(request) => Ok(Command::Transfer(request)),
-        read => Err(read),
     }
 }

@@ -3,6 +3,8 @@
 mod group;
 mod hung_disk;
 mod lease;
+mod ledger;
+mod raft;
 mod replication;
 mod single_node;
 mod world;

@@ -16,6 +16,9 @@ use shakedown_core::interface::{
 };
 use shakedown_core::message::Message;
 use shakedown_core::node::Node;
+use shakedown_core::replication::raft::flaw::Flaw;
+
+use crate::ledger::Ledger;
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -101,6 +104,11 @@ pub struct World {
     pub loss: f64,
     /// What every checkpoint takes, instead of as long as a sync.
     pub checkpoint_takes: Option<Duration>,
+    /// Longest time that a sync takes.
+    pub sync: Duration,
+    /// Checked after every step, where there is one.
+    pub ledger: Option<Ledger>,
+    flaw: Option<Flaw>,
     configs: Vec<NodeConfig>,
     queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
     queued: u64,
@@ -113,6 +121,11 @@ pub struct World {
 impl World {
     /// A group of `size`, all started within 5 ms.
     pub fn new(size: u32, strategy: Strategy, seed: u64) -> World {
+        World::flawed(size, strategy, seed, None)
+    }
+
+    /// A group in which every node makes a mistake.
+    pub fn flawed(size: u32, strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> World {
         let member = |index: u32| Member {
             name: format!("n{}", index + 1),
             address: [127, 0, 0, 1].into(),
@@ -140,6 +153,9 @@ impl World {
             delay: (Duration::from_micros(200), Duration::from_micros(800)),
             loss: 0.0,
             checkpoint_takes: None,
+            sync: Duration::from_millis(2),
+            ledger: None,
+            flaw,
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -157,7 +173,8 @@ impl World {
     }
 
     pub fn start(&mut self, index: u32) {
-        let node = Node::new(&self.configs[index as usize]).expect("the strategy is valid");
+        let node = Node::with_flaw(&self.configs[index as usize], self.flaw)
+            .expect("the strategy is valid");
         let machine = &mut self.machines[index as usize];
         machine.node = Some(node);
         let Disk {
@@ -167,21 +184,32 @@ impl World {
         self.reconnect(index);
     }
 
-    /// The host dies: of what was not synced, any prefix may have reached the disk.
-    pub fn crash(&mut self, index: u32) {
-        let random = &mut self.random;
+    /// The process dies: what it wrote stays in the page cache.
+    pub fn kill(&mut self, index: u32) {
+        self.end(index);
+        self.reconnect(index);
+    }
+
+    fn end(&mut self, index: u32) {
         let machine = &mut self.machines[index as usize];
         machine.node = None;
         machine.generation += 1;
         machine.timers.clear();
         machine.paused = false;
         machine.stalled.clear();
+        machine.disk_free = Moment(0);
+        machine.hung = None;
+    }
+
+    /// The host dies: of what was not synced, any prefix may have reached the disk.
+    pub fn crash(&mut self, index: u32) {
+        self.end(index);
+        let random = &mut self.random;
+        let machine = &mut self.machines[index as usize];
         let unsynced = machine.disk.log.len() - machine.disk.synced;
         let kept = machine.disk.synced + random.below(unsynced as u64 + 1) as usize;
         machine.disk.log.truncate(kept);
         machine.disk.synced = kept;
-        machine.disk_free = Moment(0);
-        machine.hung = None;
         self.reconnect(index);
     }
 
@@ -217,6 +245,12 @@ impl World {
         for happening in std::mem::take(&mut machine.stalled) {
             self.happen(index, happening);
         }
+    }
+
+    /// Nothing arrives from one node at another any more.
+    pub fn cut(&mut self, from: u32, to: u32) {
+        self.cut.insert((from, to));
+        self.links.entry((from, to)).or_default().0 += 1;
     }
 
     pub fn isolate(&mut self, index: u32) {
@@ -365,7 +399,11 @@ impl World {
         let Some(node) = &mut machine.node else {
             return;
         };
-        for output in node.step(now, input) {
+        let outputs = node.step(now, input);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.observe(index, node, &outputs);
+        }
+        for output in outputs {
             if self.traced {
                 self.trace.push(format!("{now} {index} {output:?}"));
             }
@@ -418,7 +456,7 @@ impl World {
                     DiskOperation::Checkpoint { .. } if self.checkpoint_takes.is_some() => {
                         self.checkpoint_takes.unwrap_or_default()
                     }
-                    _ => self.random.duration_up_to(Duration::from_millis(2)),
+                    _ => self.random.duration_up_to(self.sync),
                 };
                 let machine = &mut self.machines[index as usize];
                 machine.disk_free = machine.disk_free.max(self.now).after(work);
