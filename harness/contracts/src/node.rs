@@ -41,7 +41,8 @@ pub struct NodeConfig {
     pub format: u32,
     /// The node's own name; one of `members`.
     pub name: String,
-    /// All nodes of the group in rank order; the first is primary in epoch 1.
+    /// All nodes of the group in rank order. Of a new primary-backup group the first is primary in
+    /// epoch 1; Raft elects.
     pub members: Vec<Member>,
     /// Log and checkpoints live here; the folder exists.
     pub data_directory: PathBuf,

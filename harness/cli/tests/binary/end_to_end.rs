@@ -329,3 +329,44 @@ fn every_experiment_of_the_project_goes_as_it_expects_in_simulation() {
     let output = scratch.run(&[&["run", experiments, "--quiet"][..], &arguments].concat());
     assert_eq!(code(&output), 0, "{}", text(&output));
 }
+
+/// Medians of one experiment in both stages, and how far they may lie apart.
+///
+/// Detection is anywhere within one heartbeat interval (50 ms), so medians of few trials may differ by
+/// that much; recovery adds the takeover's round and the clients' question, at most 100 ms of waiting
+/// each. Real trials may moreover be late by what their canary saw, which voids them beyond 100 ms.
+const AGREEMENT: &[(&str, f64)] = &[
+    ("detection.first", 50.0 + 100.0),
+    ("recovery.first_success", 50.0 + 200.0 + 100.0),
+];
+
+#[test]
+fn the_same_experiment_agrees_in_both_stages() {
+    if left_out() {
+        return;
+    }
+    let scratch = Scratch::new("agreement");
+    scratch.experiment("killed.toml", PRIMARY_KILLED);
+    let run = |stage: &str, trials: &str| {
+        let arguments = ["run", "killed.toml", "--stage", stage, "--trials", trials];
+        let output = scratch.run(&[&arguments[..], &["--out", stage]].concat());
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        verdict_of(&scratch, stage)["experiments"][0].clone()
+    };
+    let (real, simulated) = (run("local", "3"), run("simulation", "30"));
+    for (metric, tolerance_ms) in AGREEMENT {
+        let median = |experiment: &Value| {
+            let median = experiment["metrics"][metric]["p50"].as_f64();
+            median.unwrap_or_else(|| panic!("{metric} was not measured"))
+        };
+        let (real, simulated) = (median(&real), median(&simulated));
+        assert!(
+            (real - simulated).abs() <= *tolerance_ms,
+            "{metric}: {real} ms with real processes, {simulated} ms simulated"
+        );
+    }
+    for exact in ["writes.lost", "detection.missed", "roles.concurrent_primaries"] {
+        let worst = |experiment: &Value| experiment["metrics"][exact]["max"].clone();
+        assert_eq!(worst(&real), worst(&simulated), "{exact}");
+    }
+}
