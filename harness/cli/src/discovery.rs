@@ -68,7 +68,10 @@ pub fn plans(paths: &[PathBuf], overrides: &PlanOverrides) -> Result<Discovered,
                     reason: reasons(&error),
                 });
             }
-            Err(error) => refused.push(error.to_string()),
+            // What is wrong with an option is told by each file in the same words.
+            Err(error) => {
+                refused.extend(Some(error.to_string()).filter(|told| !refused.contains(told)))
+            }
         }
     }
     if refused.is_empty() {

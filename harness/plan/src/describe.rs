@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shakedown_contracts::fault::{CutBehavior, FaultKind, PartitionShape, Selector};
 use shakedown_contracts::metric::{self, Condition, Unit};
-use shakedown_contracts::plan::{Gate, Injection, Plan, Requirement, Start, Trial};
+use shakedown_contracts::plan::{Gate, Injection, Plan, Requirement, Stage, Start, Trial};
 use shakedown_contracts::units::{Duration, Ratio};
 
 /// Schedules printed; the others differ in the draws alone.
@@ -26,7 +26,7 @@ pub fn describe(plan: &Plan) -> String {
     field(
         &mut out,
         "stage",
-        &format!("{}, {trials}, about {}", stage(plan), total_time(plan)),
+        &format!("{}, {trials}, about {}", stage(plan), how_long(plan)),
     );
     let nodes = plan.target.nodes.join(" ");
     let ready = plan.target.ready_timeout;
@@ -72,6 +72,14 @@ fn word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(text)) => text,
         _ => String::new(),
+    }
+}
+
+fn how_long(plan: &Plan) -> String {
+    let time = total_time(plan);
+    match plan.stage {
+        Stage::Local => time.to_string(),
+        Stage::Simulation => format!("{time} of virtual time"),
     }
 }
 

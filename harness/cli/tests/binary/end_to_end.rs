@@ -365,7 +365,11 @@ fn the_same_experiment_agrees_in_both_stages() {
             "{metric}: {real} ms with real processes, {simulated} ms simulated"
         );
     }
-    for exact in ["writes.lost", "detection.missed", "roles.concurrent_primaries"] {
+    for exact in [
+        "writes.lost",
+        "detection.missed",
+        "roles.concurrent_primaries",
+    ] {
         let worst = |experiment: &Value| experiment["metrics"][exact]["max"].clone();
         assert_eq!(worst(&real), worst(&simulated), "{exact}");
     }
