@@ -86,7 +86,7 @@ impl Panel<'_> {
 
     fn curve(&self, svg: &mut String, (row, ((name, sample), colour)): Curve) {
         let mut points = String::new();
-        for share in (0..=200).map(|part| f64::from(part) / 200.0) {
+        for share in (0..=100).map(|part| f64::from(part) / 100.0) {
             let millis = sample.quantile(share);
             if millis <= self.range.1 {
                 write!(points, "{:.1},{:.1} ", self.x(millis), Self::y(share)).unwrap();
@@ -98,13 +98,14 @@ impl Panel<'_> {
             points.trim_end()
         )
         .unwrap();
+        let none = if points.is_empty() { ": none" } else { "" };
         let (x, y) = (
             WIDTH - MARGIN[1] + 12.0,
             MARGIN[2] + 12.0 + row as f64 * 16.0,
         );
         writeln!(
             svg,
-            "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">{name} ms</text>"
+            "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\">{name} ms{none}</text>"
         )
         .unwrap();
     }
