@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::sample::Sample;
 
-const WIDTH: f64 = 560.0;
+const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 230.0;
 /// Left and right, above and below the area of a panel.
 const MARGIN: [f64; 4] = [52.0, 110.0, 26.0, 40.0];
