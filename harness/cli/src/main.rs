@@ -35,12 +35,27 @@ fn main() -> ExitCode {
         }
         Verb::Node(node) => return verbs::node::main(&node),
         Verb::Run(run) => verbs::run::main(&run),
-        Verb::Plan(plan) => verbs::plan::main(&plan),
-        Verb::Analyze(analyze) => verbs::analyze::main(&analyze),
-        Verb::Report(report) => verbs::report::main(&report),
         Verb::Doctor => verbs::doctor::main(),
         Verb::Recover => verbs::recover::main(),
-        Verb::Completions { shell } => verbs::completions::main(shell),
+        printing => {
+            end_with_the_reader();
+            match printing {
+                Verb::Plan(plan) => verbs::plan::main(&plan),
+                Verb::Analyze(analyze) => verbs::analyze::main(&analyze),
+                Verb::Report(report) => verbs::report::main(&report),
+                Verb::Completions { shell } => verbs::completions::main(shell),
+                _ => unreachable!("every other verb is matched above"),
+            }
+        }
     };
     exit::code(result)
+}
+
+/// `shakedown report … | head` ends quietly, as other programs do. Only for verbs that start nothing:
+/// a run must outlive a pipe to an agent that died.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action installs no handler, so nothing runs in signal context.
+    let set = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    debug_assert!(set.is_ok(), "SIGPIPE can be reset");
 }

@@ -24,6 +24,17 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     if nodes < 2 {
         return Vec::new();
     }
+    let unverified = trial
+        .events
+        .iter()
+        .any(|record| matches!(record.event, Event::FaultUnverified { .. }));
+    if unverified {
+        // Whoever was suspected may have been out of reach: nobody saw what the fault did.
+        let reason = format!("trial {} has a fault that was not verified", trial.index);
+        samples.lacking("false_suspicions.count", reason.clone());
+        samples.lacking("false_suspicions.rate", reason);
+        return Vec::new();
+    }
     let window = (trial.timeline.warm_up, trial.timeline.settled);
     let reachability = Reachability::new(trial);
     let hours = reachability.observer_hours(window, nodes);
@@ -95,7 +106,7 @@ fn transitions<'t>(trial: &'t Trial<'_>) -> Vec<(Moment, &'t str, &'t str)> {
 
 #[cfg(test)]
 mod tests {
-    use shakedown_contracts::fault::FaultKind;
+    use shakedown_contracts::fault::{FaultId, FaultKind};
 
     use super::*;
     use crate::made::MadeTrial;
@@ -104,6 +115,23 @@ mod tests {
         let mut samples = Samples::default();
         measure(&made.trial(), &mut samples);
         samples.summary("false_suspicions.count").max
+    }
+
+    #[test]
+    fn nobody_is_accused_where_a_fault_was_not_verified() {
+        let mut made = MadeTrial::new();
+        made.suspicion("n2", "n1", 3_000);
+        let mut samples = Samples::default();
+        assert_eq!(measure(&made.trial(), &mut samples).len(), 1);
+        let id = FaultId {
+            fault: "slow".into(),
+            occurrence: 0,
+        };
+        let reason = "no report".to_owned();
+        made.event("harness", 2_900, Event::FaultUnverified { id, reason });
+        let mut samples = Samples::default();
+        assert_eq!(measure(&made.trial(), &mut samples), []);
+        assert!(samples.lack_of("false_suspicions.count").is_some());
     }
 
     #[test]

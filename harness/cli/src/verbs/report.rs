@@ -54,10 +54,11 @@ pub fn refuse_what_is_no_run(path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Prints a verdict on standard output.
+/// Prints a verdict on standard output. A reader who has seen enough and left is no error: the verdict
+/// is in its file.
 ///
 /// # Errors
-/// The harness's, when standard output is gone.
+/// The harness's, when it cannot be written.
 pub fn print(verdict: &RunVerdict, format: Format) -> Result<(), Failure> {
     use std::io::Write;
     let text = match format {
@@ -66,8 +67,10 @@ pub fn print(verdict: &RunVerdict, format: Format) -> Result<(), Failure> {
         Format::Junit => shakedown_report::junit::render(verdict),
     };
     let mut out = anstream::stdout().lock();
-    writeln!(out, "{}", text.trim_end()).context("cannot write to standard output")?;
-    Ok(())
+    match writeln!(out, "{}", text.trim_end()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written.context("cannot write to standard output")?),
+    }
 }
 
 /// Columns of the terminal; `None` where standard output is none.

@@ -184,7 +184,7 @@ fn table(experiments: &[&ExperimentVerdict], width: u16) -> String {
 fn fault_line(fault: &FaultSummary) -> String {
     if fault.effective == 0 {
         let name = &fault.name;
-        return format!("{name}: {} was never in effect", fault.kind);
+        return format!("{name}: {} was in effect in no finished trial", fault.kind);
     }
     let achieved = fault.achieved.iter().map(|value| {
         format!(

@@ -45,13 +45,21 @@ fn overall(verdict: &RunVerdict) -> String {
     )
 }
 
-/// The worst experiment again; a command stays on one line, so that it can be copied.
+/// The worst experiment again, or nothing after several that all pass; a command stays on one line, so that it can be copied.
 fn next(verdict: &RunVerdict) -> Option<String> {
     let worst = verdict
         .experiments
         .iter()
         .rev()
         .max_by_key(|experiment| experiment.verdict)?;
+    let files: std::collections::BTreeSet<&str> = verdict
+        .experiments
+        .iter()
+        .map(|experiment| experiment.experiment.as_str())
+        .collect();
+    if worst.verdict == Outcome::Pass && files.len() > 1 {
+        return None;
+    }
     let what = match worst.verdict {
         Outcome::Pass => "again".to_owned(),
         outcome => format!("again {} ({outcome})", worst.name),

@@ -11,6 +11,7 @@ use shakedown_contracts::event::Evidence;
 use shakedown_contracts::verdict::Outcome;
 
 use crate::exit::Failure;
+use crate::verbs::run::ledger_root;
 
 /// One line of the answer: a fault and what came of trying it.
 #[derive(Debug)]
@@ -25,11 +26,13 @@ struct Finding {
 /// The harness's, when it cannot start itself.
 pub fn main() -> Result<Outcome, Failure> {
     let machine = machine();
+    // As a run does: by who we are outside the user namespace.
+    let ledgers = ledger_root();
     let findings = match shakedown_run::enter_namespaces() {
         Ok(isolation) => {
             anstream::println!("machine      {machine}");
             anstream::println!("isolation    {isolation}");
-            probe::all()?
+            probe::all(&ledgers)?
         }
         Err(error) => {
             anstream::println!("machine      {machine}");
@@ -65,7 +68,7 @@ fn print_stages(local_works: bool) {
         .iter()
         .filter(|stage| stage.availability == Availability::Now)
     {
-        let works = if local_works {
+        let works = if local_works || stage.name == "simulation" {
             "available"
         } else {
             "not available here"

@@ -20,14 +20,13 @@ use shakedown_contracts::frame::{self, Decoder};
 use shakedown_contracts::units::{Duration, Ratio};
 
 use super::Finding;
-use crate::verbs::run::ledger_root;
 
 /// A stand-in node that is ready at once and then waits to be killed.
 const STAND_IN: &str = r#"echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
 
 /// Each fault of this version, tried once.
-pub fn all() -> Result<Vec<Finding>, anyhow::Error> {
-    let scratch = Scratch::new()?;
+pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
+    let scratch = Scratch::new(ledgers)?;
     let mut network = match network_agent(&scratch) {
         Ok(network) => network,
         Err(error) => return Ok(nothing_works(&format!("{error:#}"))),
@@ -82,8 +81,8 @@ fn a_fifth() -> Loss {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self, anyhow::Error> {
-        let path = ledger_root().join(format!("doctor-{}", std::process::id()));
+    fn new(ledgers: &Path) -> Result<Self, anyhow::Error> {
+        let path = ledgers.join(format!("doctor-{}", std::process::id()));
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Scratch(path))
