@@ -2,7 +2,7 @@
 //!
 //! A suspicion is false when the subject was live and reachable by the observer. Kill, pause,
 //! restart and partition take that away; delay and loss do not: the node is live and reachable,
-//! only slow, and a detector that suspects it is wrong. A node that died by itself is not live.
+//! only slow, and a detector that suspects it is wrong. Losing every packet is a partition. A node that died by itself is not live.
 //!
 //! Invariant: where the links that a partition cut are not known for certain, every pair it may
 //! have cut is left out, of the suspicions and of the exposure alike: a suspicion is never called
@@ -92,6 +92,7 @@ pub fn separates(injected: &Injected<'_>, nodes: &[String], one: &str, other: &s
             met(one) || met(other)
         }
         FaultKind::Partition { shape, .. } => cuts(shape, injected, nodes, one, other),
+        FaultKind::Loss { loss, .. } if loss.loss.as_f64() >= 1.0 => met(one) || met(other),
         FaultKind::Delay { .. } | FaultKind::Loss { .. } => false,
     }
 }
@@ -198,6 +199,9 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 
 #[cfg(test)]
 mod tests {
+    use shakedown_contracts::fault::{LinkSelection, Loss};
+    use shakedown_contracts::units::Ratio;
+
     use super::*;
     use crate::made::{self, MadeTrial};
 
@@ -237,6 +241,25 @@ mod tests {
             "in the aftermath"
         );
         assert!(reachability.reachable("n2", "n3", made::at(5_100)));
+    }
+
+    #[test]
+    fn losing_every_packet_separates_and_losing_many_does_not() {
+        let reachable_at = |share: f64| {
+            let mut made = MadeTrial::new();
+            let loss = Loss {
+                loss: Ratio::new(share).expect("a share"),
+                correlation: Ratio::default(),
+            };
+            let links = LinkSelection {
+                direction: Default::default(),
+                peers: Vec::new(),
+            };
+            made.fault(FaultKind::Loss { loss, links }, &["n1"], 3_000, 4_000);
+            Reachability::new(&made.trial()).reachable("n2", "n1", made::at(3_500))
+        };
+        assert!(reachable_at(0.9));
+        assert!(!reachable_at(1.0));
     }
 
     #[test]
