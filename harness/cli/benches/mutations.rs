@@ -6,8 +6,8 @@
 //! without the flaw and does not with it. One that survives all is either equivalent, as far as
 //! any experiment can see, or shows what experiment is missing.
 //!
-//! `cargo bench -p shakedown-cli --features flaws --bench mutations [-- part of a flaw's name]`
-//! prints a table in Markdown, the survivors apart; progress goes to standard error.
+//! `cargo bench -p shakedown-cli --features flaws --bench mutations [-- part of a flaw's name]`, with
+//! a number for another number of trials than 20, prints a table in Markdown, the survivors apart; progress goes to standard error.
 //! Invariant: nothing is written but a temporary folder that is removed.
 
 #![expect(
@@ -24,8 +24,8 @@ use std::thread;
 use shakedown_contracts::verdict::{Outcome, RunVerdict};
 use shakedown_run::Flaw;
 
-/// Of each variant. Known answers are made so that one would nearly do.
-const TRIALS: &str = "20";
+/// Of each variant, where no argument says another number. Known answers are made so that a few do.
+const TRIALS: u32 = 20;
 const FOLDERS: [&str; 2] = ["known-answers", "smoke"];
 /// Programs at once: each has one thread.
 const AT_ONCE: usize = 2;
@@ -36,22 +36,24 @@ fn main() {
         return;
     }
     let files = experiments();
-    let (sound, unsound) = as_expected(&files, None);
+    let trials = arguments().find_map(|argument| argument.parse().ok());
+    let trials = trials.unwrap_or(TRIALS);
+    let (sound, unsound) = as_expected(&files, None, trials);
     for name in &unsound {
         eprintln!("{name} does not go as expected without a flaw: left out");
     }
     let flaws = wanted();
     let killers = in_parallel(&flaws, |flaw| {
-        let (passed, _) = as_expected(&files, Some(*flaw));
+        let (passed, _) = as_expected(&files, Some(*flaw), trials);
         let killers: Vec<String> = sound.difference(&passed).cloned().collect();
         eprintln!("{}: {} of {}", flaw.name(), killers.len(), sound.len());
         killers
     });
-    print(&flaws, &killers, sound.len());
+    println!("{} experiments, {trials} trials each.\n", sound.len());
+    print(&flaws, &killers);
 }
 
-fn print(flaws: &[Flaw], killers: &[Vec<String>], experiments: usize) {
-    println!("{experiments} experiments, {TRIALS} trials each.\n");
+fn print(flaws: &[Flaw], killers: &[Vec<String>]) {
     println!("| mutation | what is wrong | killed by |\n|---|---|---|");
     let all = || flaws.iter().zip(killers);
     for (flaw, killers) in all().filter(|(_, killers)| !killers.is_empty()) {
@@ -64,12 +66,16 @@ fn print(flaws: &[Flaw], killers: &[Vec<String>], experiments: usize) {
     }
 }
 
+/// Without those that cargo adds.
+fn arguments() -> impl Iterator<Item = String> {
+    let all = std::env::args().skip(1);
+    all.filter(|argument| !argument.starts_with("--"))
+}
+
 /// The flaws of whose names every argument is a part.
 fn wanted() -> Vec<Flaw> {
-    let parts: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
+    let is_name = |argument: &String| argument.parse::<u32>().is_err();
+    let parts: Vec<String> = arguments().filter(is_name).collect();
     let is_wanted = |flaw: &Flaw| parts.iter().all(|part| flaw.name().contains(part));
     Flaw::ALL.iter().copied().filter(is_wanted).collect()
 }
@@ -91,10 +97,14 @@ fn experiments() -> Vec<PathBuf> {
 }
 
 /// Which experiments go as expected, and which do not.
-fn as_expected(files: &[PathBuf], flaw: Option<Flaw>) -> (BTreeSet<String>, BTreeSet<String>) {
+fn as_expected(
+    files: &[PathBuf],
+    flaw: Option<Flaw>,
+    trials: u32,
+) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut passed, mut others) = (BTreeSet::new(), BTreeSet::new());
     for file in files {
-        let Some(verdict) = run(file, flaw) else {
+        let Some(verdict) = run(file, flaw, trials) else {
             others.insert(file.file_stem().unwrap().to_string_lossy().into_owned());
             continue;
         };
@@ -109,11 +119,11 @@ fn as_expected(files: &[PathBuf], flaw: Option<Flaw>) -> (BTreeSet<String>, BTre
 }
 
 /// Plays one file; `None`: the harness gave up on it.
-fn run(file: &Path, flaw: Option<Flaw>) -> Option<RunVerdict> {
+fn run(file: &Path, flaw: Option<Flaw>, trials: u32) -> Option<RunVerdict> {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_shakedown"))
         .args(["run", "--quiet", "--json", "--stage", "simulation"])
-        .args(["--trials", TRIALS, "--out"])
+        .args(["--trials", &trials.to_string(), "--out"])
         .arg(folder.path().join("run"))
         .arg(file)
         .env("SHAKEDOWN_FLAW", flaw.map_or("", Flaw::name))
