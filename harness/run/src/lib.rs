@@ -26,4 +26,6 @@ pub use interrupt::Interrupt;
 pub use isolation::{Isolation, enter_namespaces};
 pub use orchestrator::{AbortedTrial, RunOptions, RunOutcome, run};
 pub use progress::{Progress, ProgressEvent};
+#[cfg(feature = "flaws")]
+pub use shakedown_simulator::Flaw;
 pub use trial::TrialEnd;

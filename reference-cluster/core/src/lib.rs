@@ -4,6 +4,7 @@
 //! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
 
 pub mod detector;
+pub mod flaw;
 pub mod interface;
 pub mod message;
 pub mod node;

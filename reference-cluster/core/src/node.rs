@@ -15,12 +15,12 @@ use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use crate::detector::watch::Watch;
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
 use crate::replication::participant::Participant;
-use crate::replication::raft::flaw::Flaw;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
@@ -56,17 +56,18 @@ pub struct Node {
     replica: Box<dyn Participant>,
     forgetful: bool,
     checksum: Checksum,
+    planted: Planted,
 }
 
 impl Node {
     /// A node that has not started; its first input is [`Input::Start`].
     pub fn new(config: &NodeConfig) -> Result<Node, ConfigError> {
-        Node::with_flaw(config, None)
+        Node::planted(config, Planted::default())
     }
 
-    /// For tests that show that a mistake is noticed: a Raft server that makes it.
+    /// For tests that show that a mistake is noticed: a node that makes it.
     #[doc(hidden)]
-    pub fn with_flaw(config: &NodeConfig, flaw: Option<Flaw>) -> Result<Node, ConfigError> {
+    pub fn planted(config: &NodeConfig, planted: Planted) -> Result<Node, ConfigError> {
         let names: Vec<String> = config
             .members
             .iter()
@@ -82,11 +83,11 @@ impl Node {
             recovery_log: log,
             replication,
         } = &config.strategy;
-        let watch = Watch::new(detector, peers.collect())?;
+        let watch = Watch::new(detector, peers.collect(), planted)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
         let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
-            let setting = RaftSetting::new(options, names, me, flaw)?;
-            Box::new(Raft::new(setting, recovery_log(log)?, config.seed))
+            let setting = RaftSetting::new(options, names, me, planted)?;
+            Box::new(Raft::new(setting, recovery_log(log, planted)?, config.seed))
         } else {
             let setting = Setting {
                 rules: rules(replication, names.len() as u32, me),
@@ -95,15 +96,21 @@ impl Node {
                 beat: detector.beat(),
                 patience: watch.nominal_silence(),
                 empty_means_new: empty_means_new(log),
+                planted,
             };
             check_lease(&setting)?;
-            Box::new(Replica::new(setting, recovery_log(log)?, config.seed))
+            Box::new(Replica::new(
+                setting,
+                recovery_log(log, planted)?,
+                config.seed,
+            ))
         };
         Ok(Node {
             watch,
             replica,
             forgetful,
             checksum: checksum(log),
+            planted,
         })
     }
 
@@ -138,7 +145,10 @@ impl Node {
             return self.replica.start(Recovered::default(), None);
         }
         match recover(self.checksum, checkpoints, log) {
-            Ok(recovered) => {
+            Ok(mut recovered) => {
+                if self.planted.has(Flaw::ReplayStopsEarly) {
+                    recovered.entries.pop();
+                }
                 // `took` is the driver's to fill in: a step has no clock.
                 let event = Event::RecoveryCompleted {
                     records: recovered.records,
@@ -147,7 +157,7 @@ impl Node {
                 };
                 out.push(Output::Note { event });
                 let log_bytes = recovered.log_bytes;
-                let torn = log_bytes < log.len() as u64;
+                let torn = log_bytes < log.len() as u64 && !self.planted.has(Flaw::TornTailKept);
                 let nothing = recovered.checkpoint.is_none() && recovered.records == 0;
                 let found = (!nothing || torn).then_some(Found { log_bytes, torn });
                 self.replica.start(recovered, found);

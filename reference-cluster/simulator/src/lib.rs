@@ -29,6 +29,7 @@ mod timers;
 mod trace;
 mod world;
 
+pub use shakedown_core::flaw::{Flaw, Planted};
 pub use shakedown_core::interface::{ClientReply, ClientRequest};
 pub use shakedown_core::node::ConfigError;
 

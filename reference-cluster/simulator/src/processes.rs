@@ -59,8 +59,10 @@ impl World {
 
     /// The process has read its disk: recovers, listens, dials, says that it is ready.
     pub(crate) fn boot(&mut self, number: u32) {
+        let planted = self.planted;
         let machine = &mut self.machines[number as usize];
-        let node = Node::new(&machine.config).expect("checked when the world was made");
+        let node =
+            Node::planted(&machine.config, planted).expect("checked when the world was made");
         machine.process = Process::Running(Box::new(node));
         let (checkpoints, log) = machine.disk.content();
         self.step(number, Input::Start { checkpoints, log });

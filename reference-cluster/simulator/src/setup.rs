@@ -7,6 +7,7 @@
 
 use shakedown_contracts::node::NodeConfig;
 use shakedown_contracts::units::Duration;
+use shakedown_core::flaw::Planted;
 
 /// Everything a world begins with. The same setup gives the same run.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Setup {
     /// Mean time from the order to start until the process reads its disk; each start draws between
     /// three and five quarters of it, so that nodes do not beat in step for ever.
     pub start: Duration,
+    /// The mistake that every node makes; in tests of checks alone.
+    pub planted: Planted,
 }
 
 impl Setup {
@@ -36,6 +39,7 @@ impl Setup {
             network: NetworkModel::default(),
             disk: DiskModel::default(),
             start: Duration::from_millis(4),
+            planted: Planted::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
+use shakedown_core::flaw::Planted;
 use shakedown_core::interface::{DiskToken, Output};
 use shakedown_core::node::{ConfigError, Node};
 
@@ -36,6 +37,7 @@ pub struct World {
     pub(crate) seed: u64,
     pub(crate) disk: DiskModel,
     pub(crate) start: Duration,
+    pub(crate) planted: Planted,
     /// Names of endpoints by number: nodes first, then client groups.
     pub(crate) names: Vec<String>,
     numbers: BTreeMap<String, u32>,
@@ -66,7 +68,7 @@ impl World {
     /// When two endpoints have the same name.
     pub fn new(setup: Setup) -> Result<World, ConfigError> {
         for config in &setup.nodes {
-            Node::new(config)?;
+            Node::planted(config, setup.planted)?;
         }
         let nodes = setup.nodes.iter().map(|config| config.name.clone());
         let names: Vec<String> = nodes.chain(setup.clients.iter().cloned()).collect();
@@ -78,6 +80,7 @@ impl World {
             seed: setup.seed,
             disk: setup.disk,
             start: setup.start,
+            planted: setup.planted,
             machines: setup.nodes.into_iter().map(machine).collect(),
             names,
             numbers,

@@ -17,6 +17,7 @@ use shakedown_contracts::strategy::Detector as Options;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use crate::flaw::Planted;
 use crate::node::ConfigError;
 
 /// A sign of life, as far as detectors care.
@@ -69,7 +70,7 @@ pub trait Detector: Debug + Send {
 }
 
 /// The detector of the options, for one peer.
-pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
+pub fn detector(options: &Options, planted: Planted) -> Result<Box<dyn Detector>, ConfigError> {
     Ok(match options {
         Options::None {} => Box::new(none::Never),
         Options::FixedTimeout { timeout, .. } => {
@@ -77,9 +78,9 @@ pub fn detector(options: &Options) -> Result<Box<dyn Detector>, ConfigError> {
         }
         Options::Chen { .. } => Box::new(chen::Chen::new(options)?),
         Options::ProgressProbe { timeout, .. } => {
-            Box::new(progress_probe::ProgressProbe::new(*timeout)?)
+            Box::new(progress_probe::ProgressProbe::new(*timeout, planted)?)
         }
-        Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options)?),
+        Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options, planted)?),
     })
 }
 

@@ -15,6 +15,7 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use super::{Detector, Evidence};
+use crate::flaw::{Flaw, Planted};
 use crate::node::ConfigError;
 
 /// Longest silence that is counted as such (1000 s): keeps the sums far from overflow.
@@ -33,11 +34,12 @@ pub struct PhiAccrual {
     sum_of_squares: u128,
     last: Option<Moment>,
     nominal: Duration,
+    planted: Planted,
 }
 
 impl PhiAccrual {
     /// Of one peer.
-    pub fn new(options: &Options) -> Result<Self, ConfigError> {
+    pub fn new(options: &Options, planted: Planted) -> Result<Self, ConfigError> {
         let Options::PhiAccrual {
             heartbeat_interval,
             threshold,
@@ -73,6 +75,7 @@ impl PhiAccrual {
             sum_of_squares: 0,
             last: None,
             nominal: Duration::ZERO,
+            planted,
         };
         // As Akka begins: the configured interval, give or take a quarter of it.
         let interval = heartbeat_interval.as_nanos();
@@ -84,6 +87,10 @@ impl PhiAccrual {
 
     fn remember(&mut self, sample: u64) {
         let sample = sample.min(SAMPLE_MAX);
+        if self.planted.has(Flaw::PhiForgetsWindow) {
+            self.samples.clear();
+            (self.sum, self.sum_of_squares) = (0, 0);
+        }
         self.samples.push_back(sample);
         self.sum += u128::from(sample);
         self.sum_of_squares += u128::from(sample).pow(2);
@@ -211,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_regular_peer_is_suspected_after_mean_plus_z_deviations() {
-        let mut detector = PhiAccrual::new(&options(8.0)).unwrap();
+        let mut detector = PhiAccrual::new(&options(8.0), Planted::default()).unwrap();
         assert_eq!(detector.next_deadline(), None);
         for beat in 0..=200 {
             detector.heard(Moment(beat * 100_000_000), Evidence::beat(beat));
@@ -229,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_outage_does_not_teach_patience() {
-        let mut detector = PhiAccrual::new(&options(8.0)).unwrap();
+        let mut detector = PhiAccrual::new(&options(8.0), Planted::default()).unwrap();
         for beat in 0..=200 {
             detector.heard(Moment(beat * 100_000_000), Evidence::beat(beat));
         }
@@ -245,7 +252,10 @@ mod tests {
     #[test]
     fn thresholds_and_windows_that_cannot_work_are_refused() {
         for threshold in [0.0, -1.0, f64::NAN, 301.0] {
-            assert!(PhiAccrual::new(&options(threshold)).is_err(), "{threshold}");
+            assert!(
+                PhiAccrual::new(&options(threshold), Planted::default()).is_err(),
+                "{threshold}"
+            );
         }
     }
 }

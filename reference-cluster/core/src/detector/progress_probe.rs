@@ -17,6 +17,7 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use super::{Detector, Evidence};
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskOperation, DiskToken, Output};
 use crate::node::ConfigError;
 
@@ -71,11 +72,12 @@ pub struct ProgressProbe {
     timeout: Duration,
     progress: u64,
     last: Option<Moment>,
+    planted: Planted,
 }
 
 impl ProgressProbe {
     /// Of one peer.
-    pub fn new(timeout: Duration) -> Result<Self, ConfigError> {
+    pub fn new(timeout: Duration, planted: Planted) -> Result<Self, ConfigError> {
         if timeout.is_zero() {
             return Err(ConfigError::Value {
                 key: "detector.timeout",
@@ -87,13 +89,14 @@ impl ProgressProbe {
             timeout,
             progress: 0,
             last: None,
+            planted,
         })
     }
 }
 
 impl Detector for ProgressProbe {
     fn heard(&mut self, now: Moment, evidence: Evidence) {
-        if evidence.progress > self.progress {
+        if evidence.progress > self.progress || self.planted.has(Flaw::ProgressAssumed) {
             self.progress = evidence.progress;
             self.last = self.last.max(Some(now));
         }
@@ -126,7 +129,8 @@ mod tests {
 
     #[test]
     fn only_new_progress_counts_however_often_it_is_said() {
-        let mut detector = ProgressProbe::new(Duration::from_nanos(100)).unwrap();
+        let mut detector =
+            ProgressProbe::new(Duration::from_nanos(100), Planted::default()).unwrap();
         hear(&mut detector, 1_000, 0);
         assert_eq!(detector.next_deadline(), None);
         hear(&mut detector, 1_010, 7);
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!(detector.next_deadline(), Some(Moment(1_110)));
         hear(&mut detector, 1_105, 8);
         assert_eq!(detector.next_deadline(), Some(Moment(1_205)));
-        assert!(ProgressProbe::new(Duration::ZERO).is_err());
+        assert!(ProgressProbe::new(Duration::ZERO, Planted::default()).is_err());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use shakedown_contracts::units::Duration;
 
 use super::progress_probe::Prober;
 use super::{Detector, Evidence, detector, rhythm};
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskToken, Output, Peer, Timer};
 use crate::message::Heartbeat;
 use crate::node::ConfigError;
@@ -60,11 +61,16 @@ pub struct Watch {
     heartbeat_due: Moment,
     first_evidence_due: Moment,
     timer_set: Option<Moment>,
+    planted: Planted,
 }
 
 impl Watch {
     /// Watches `peers` with the configured detector.
-    pub fn new(options: &Options, peers: Vec<(Peer, String)>) -> Result<Self, ConfigError> {
+    pub fn new(
+        options: &Options,
+        peers: Vec<(Peer, String)>,
+        planted: Planted,
+    ) -> Result<Self, ConfigError> {
         let rhythm = rhythm(options);
         if let Some((interval, _)) = rhythm
             && interval < Duration::from_millis(1)
@@ -76,7 +82,7 @@ impl Watch {
             });
         }
         let watched = peers.into_iter().map(|(peer, name)| {
-            let detector = detector(options)?;
+            let detector = detector(options, planted)?;
             Ok(Watched {
                 peer,
                 name,
@@ -94,6 +100,7 @@ impl Watch {
             heartbeat_due: Moment(0),
             first_evidence_due: Moment(u64::MAX),
             timer_set: None,
+            planted,
         })
     }
 
@@ -119,7 +126,8 @@ impl Watch {
     pub fn notice_own_pause(&mut self, now: Moment) -> Option<Duration> {
         let interval = self.interval?;
         let late = now.since(self.heartbeat_due);
-        if late <= Duration::from_nanos(interval.as_nanos().saturating_mul(2)) {
+        let patience = Duration::from_nanos(interval.as_nanos().saturating_mul(2));
+        if late <= patience || self.planted.has(Flaw::OwnPauseUnnoticed) {
             return None;
         }
         for peer in &mut self.peers {
@@ -205,7 +213,8 @@ impl Watch {
         } else if heartbeat.incarnation != self.incarnation {
             return;
         }
-        if heartbeat.ack == self.ack {
+        if heartbeat.ack == self.ack || self.planted.has(Flaw::AckNotRequired) {
+            let at = self.counted_from(now, heartbeat);
             let watched = &mut self.peers[index];
             let evidence = Evidence {
                 suspected: watched.suspected,
@@ -213,8 +222,20 @@ impl Watch {
                 sequence: heartbeat.sequence,
                 progress: heartbeat.progress,
             };
-            watched.detector.heard(now, evidence);
+            watched.detector.heard(at, evidence);
         }
+    }
+
+    /// Since when a heartbeat is evidence: since it came.
+    fn counted_from(&self, now: Moment, heartbeat: &Heartbeat) -> Moment {
+        let Some(interval) = self
+            .interval
+            .filter(|_| self.planted.has(Flaw::EvidenceFromSend))
+        else {
+            return now;
+        };
+        let since_start = interval.as_nanos().saturating_mul(heartbeat.sequence - 1);
+        Moment(heartbeat.incarnation).after(Duration::from_nanos(since_start))
     }
 
     /// Compares every peer with `now`, reports what changed, and sets the timer for the next
@@ -225,7 +246,8 @@ impl Watch {
         for watched in &mut self.peers {
             let unheard = self.interval.map(|_| self.first_evidence_due);
             let deadline = watched.detector.next_deadline().or(unheard);
-            let suspected = deadline.is_some_and(|deadline| now >= deadline);
+            let stays = watched.suspected && self.planted.has(Flaw::SuspicionNeverWithdrawn);
+            let suspected = stays || deadline.is_some_and(|deadline| now >= deadline);
             if suspected != watched.suspected {
                 watched.suspected = suspected;
                 changed = true;
@@ -289,7 +311,8 @@ mod tests {
             timeout: Duration::from_millis(400),
             ack,
         };
-        let mut watch = Watch::new(&options, vec![(Peer(1), "n2".into())]).unwrap();
+        let mut watch =
+            Watch::new(&options, vec![(Peer(1), "n2".into())], Planted::default()).unwrap();
         watch.start(at(0));
         watch
     }

@@ -17,6 +17,7 @@ use shakedown_contracts::strategy::{Checksum, Fsync, RecoveryLog as Options};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use crate::flaw::Planted;
 use crate::interface::{DiskToken, Output};
 use crate::node::ConfigError;
 use record::{CheckpointState, Record};
@@ -93,9 +94,12 @@ pub fn checksum(options: &Options) -> Checksum {
 }
 
 /// The log of the options.
-pub fn recovery_log(options: &Options) -> Result<Box<dyn RecoveryLog>, ConfigError> {
+pub fn recovery_log(
+    options: &Options,
+    planted: Planted,
+) -> Result<Box<dyn RecoveryLog>, ConfigError> {
     Ok(match options {
         Options::None {} => Box::new(none::Forgetful::default()),
-        Options::Redo { .. } => Box::new(redo::RedoLog::new(options)?),
+        Options::Redo { .. } => Box::new(redo::RedoLog::new(options, planted)?),
     })
 }

@@ -17,6 +17,7 @@ use shakedown_contracts::units::Duration;
 use super::record::{CheckpointState, Record, encode, encode_checkpoint};
 use super::young_daly::YoungDaly;
 use super::{Found, RecoveryLog, SYNC_INTERVAL, Ticket};
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskOperation, DiskToken, Output, Timer};
 use crate::node::ConfigError;
 
@@ -49,11 +50,12 @@ pub struct RedoLog {
     syncs_under_way: u32,
     checkpoint_under_way: bool,
     bytes_since_checkpoint: u64,
+    planted: Planted,
 }
 
 impl RedoLog {
     /// An empty log.
-    pub fn new(options: &Options) -> Result<Self, ConfigError> {
+    pub fn new(options: &Options, planted: Planted) -> Result<Self, ConfigError> {
         let Options::Redo {
             fsync,
             checkpoint,
@@ -90,6 +92,7 @@ impl RedoLog {
             syncs_under_way: 0,
             checkpoint_under_way: false,
             bytes_since_checkpoint: 0,
+            planted,
         })
     }
 
@@ -173,6 +176,9 @@ impl RecoveryLog for RedoLog {
     }
 
     fn acknowledgeable(&self) -> Ticket {
+        if self.planted.has(Flaw::AcknowledgesBeforeSync) {
+            return self.given;
+        }
         match self.fsync {
             Fsync::PerOperation | Fsync::Group => self.synced,
             Fsync::Interval | Fsync::Never => self.given,
@@ -248,7 +254,8 @@ impl RecoveryLog for RedoLog {
         out: &mut Vec<Output>,
     ) -> Ticket {
         let bytes = encode_checkpoint(self.checksum, state);
-        let encoded = records
+        let dropped = usize::from(self.planted.has(Flaw::CheckpointDropsRecord));
+        let encoded = records[..records.len().saturating_sub(dropped)]
             .iter()
             .flat_map(|record| encode(self.checksum, record));
         let log = encoded.collect::<Vec<_>>();

@@ -10,6 +10,7 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::time::Moment;
 
 use super::replica::{Position, Replica};
+use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::{Entry, Message, Point};
 use crate::store::Store;
@@ -33,13 +34,13 @@ impl Replica {
             }
             return !primary;
         }
-        if epoch < self.epoch {
+        if epoch < self.epoch && !self.has(Flaw::FencingSkipped) {
             let sender = self.name(from);
             self.note(Event::Fenced { sender, epoch });
             self.send(from, Message::Rejected { epoch: self.epoch });
             return false;
         }
-        if epoch == self.epoch && primary {
+        if epoch <= self.epoch && primary {
             return false;
         }
         if epoch > self.epoch || !matches!(self.position, Position::Backup) {
@@ -67,7 +68,12 @@ impl Replica {
                 if end >= committed {
                     self.newcomer = None;
                 }
-                self.commit_to(committed.min(end));
+                let unmatched = self.has(Flaw::CommitsUnmatched);
+                self.commit_to(if unmatched {
+                    committed
+                } else {
+                    committed.min(end)
+                });
                 self.grant_lease(from);
                 let answer = Message::Appended {
                     epoch,
@@ -129,6 +135,7 @@ impl Replica {
                         snapshot: true,
                     };
                 }
+                Some(_) if self.has(Flaw::DivergentTailKept) => continue,
                 Some(_) => self.overwrite_from(position),
                 None => {}
             }

@@ -16,6 +16,7 @@ use super::acknowledge::{Holder, committed, held_by_a_backup};
 use super::reads::PendingRead;
 use super::replica::{Position, Replica};
 use super::semi_sync::{Extent, SemiSync};
+use crate::flaw::Flaw;
 use crate::interface::{Peer, RequestId};
 use crate::message::Message;
 use crate::store::Command;
@@ -165,9 +166,12 @@ impl Replica {
     }
 
     fn send_snapshot(&mut self, peer: Peer) {
-        let Some(point) = self.entries.point(self.committed) else {
+        let Some(mut point) = self.entries.point(self.committed) else {
             return;
         };
+        if self.has(Flaw::SnapshotWithoutEpoch) {
+            point.epoch = 0;
+        }
         let message = Message::Snapshot {
             epoch: self.epoch,
             point,
@@ -197,6 +201,10 @@ impl Replica {
         sent: Option<Moment>,
     ) {
         let last = self.entries.last().position;
+        let sent = match self.has(Flaw::LeaseFromReceipt) {
+            true => sent.map(|_| self.now),
+            false => sent,
+        };
         let Some(progress) = self.progress(from, epoch) else {
             return;
         };
@@ -288,10 +296,15 @@ impl Replica {
         leadership
             .semi_sync
             .judge(self.now, extent, self.setting.beat);
-        let alone = leadership.semi_sync.alone();
-        let position = committed(&self.setting.rules, own, &holders, alone);
+        let planted = self.setting.planted;
+        let alone = leadership.semi_sync.alone() || planted.has(Flaw::SemiSyncNeverWaits);
+        let position = match planted.has(Flaw::CommitsBeforeMajority) {
+            true => own.position,
+            false => committed(&self.setting.rules, own, &holders, alone),
+        };
         // Entries of older epochs are committed through one of this epoch.
-        let of_this_epoch = position >= leadership.first || !self.setting.rules.fenced();
+        let any_epoch = !self.setting.rules.fenced() || planted.has(Flaw::CommitsOldTerms);
+        let of_this_epoch = position >= leadership.first || any_epoch;
         if of_this_epoch && self.may_serve() {
             self.commit_to(position);
         }

@@ -18,6 +18,7 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::{Duration, Ratio};
 
 use super::replica::{Position, Replica};
+use crate::flaw::Flaw;
 use crate::interface::Peer;
 use shakedown_contracts::strategy::{Fencing, Reads};
 
@@ -77,12 +78,15 @@ impl Replica {
 
     /// Until when this node must not become primary itself.
     pub(super) fn granted_until(&self) -> Moment {
+        if self.has(Flaw::LeaseNotAwaited) {
+            return Moment(0);
+        }
         self.grant.until
     }
 
     /// True when a promise to `candidate` breaks no grant: the holder itself may always ask.
     pub(super) fn grant_allows(&self, candidate: Peer) -> bool {
-        self.now >= self.grant.until || self.grant.holder == Some(candidate)
+        self.now >= self.granted_until() || self.grant.holder == Some(candidate)
     }
 
     /// As a primary: a majority answered what was sent less than a lease ago.

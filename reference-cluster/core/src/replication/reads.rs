@@ -9,6 +9,7 @@
 //! new primary does not know how much of its log was acknowledged.
 
 use super::replica::{Position, Replica};
+use crate::flaw::Flaw;
 use crate::interface::{ClientRequest, Output, RequestId};
 use crate::message::Message;
 use crate::replication::leader::Leadership;
@@ -41,7 +42,8 @@ impl Replica {
         if !self.setting.rules.fenced() {
             return self.answer_read(id, &request);
         }
-        let asks = self.setting.rules.reads == Reads::ReadIndex;
+        let unconfirmed = self.has(Flaw::ReadsUnconfirmed);
+        let asks = self.setting.rules.reads == Reads::ReadIndex && !unconfirmed;
         let committed = self.committed;
         let Position::Primary(leadership) = &mut self.position else {
             return;

@@ -20,6 +20,7 @@ use super::leader::Leadership;
 use super::lease::Grant;
 use super::takeover::Candidacy;
 use crate::detector::watch::SelfPortrait;
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskToken, Output, Peer, RequestId, Timer};
 use crate::message::{Entry, Message, Point};
 use crate::recovery_log::record::{CheckpointState, Record, Recovered};
@@ -41,6 +42,8 @@ pub struct Setting {
     pub patience: Duration,
     /// An empty disk proves that this node never promised anything.
     pub empty_means_new: bool,
+    /// In tests alone.
+    pub planted: Planted,
 }
 
 /// What the node does at present.
@@ -198,6 +201,11 @@ impl Replica {
             .unwrap_or_default()
     }
 
+    /// True when the mistake is planted here.
+    pub(super) fn has(&self, flaw: Flaw) -> bool {
+        self.setting.planted.has(flaw)
+    }
+
     pub(super) fn note(&mut self, event: Event) {
         self.out.push(Output::Note { event });
     }
@@ -267,6 +275,9 @@ impl Replica {
     /// Writes down a promise; its ticket.
     pub(super) fn write_promise(&mut self, epoch: u64, to: Peer) -> Ticket {
         self.promised = Some(to);
+        if self.has(Flaw::ForgetsPromise) {
+            return self.last_ticket;
+        }
         self.last_ticket = self
             .log
             .append(&Record::Promise { epoch, to }, &mut self.out);
@@ -281,6 +292,9 @@ impl Replica {
                 return;
             };
             self.committed += 1;
+            if self.setting.planted.has(Flaw::TransfersTwice) {
+                self.store.forget_transfers();
+            }
             let outcome = self.store.apply(self.committed, &entry.command);
             if let Some(id) = self.take_waiting(self.committed) {
                 self.answer(id, outcome);
@@ -368,6 +382,7 @@ impl Replica {
     fn promise_record(&self) -> Vec<Record> {
         let epoch = self.epoch;
         self.promised
+            .filter(|_| !self.has(Flaw::ForgetsPromise))
             .map(|to| Record::Promise { epoch, to })
             .into_iter()
             .collect()

@@ -9,6 +9,7 @@ use shakedown_contracts::node::{ApiError, ApiErrorKind};
 use super::answers::{Speaker, command};
 use super::leader::Leadership;
 use super::replica::{Position, Replica};
+use crate::flaw::Flaw;
 use crate::interface::{ClientReply, ClientRequest, Output, Peer, RequestId};
 use crate::message::Message;
 use crate::store::{Command, Outcome};
@@ -85,7 +86,11 @@ impl Replica {
     pub(super) fn give_up(&mut self, leadership: Leadership) {
         for id in leadership.waiting.into_values() {
             let message = "the primary lost its role while the request was under way";
-            let reply = ClientReply::Error(self.error(ApiErrorKind::Indeterminate, message));
+            let kind = match self.has(Flaw::DeniesWhatMayBe) {
+                true => ApiErrorKind::NotPrimary,
+                false => ApiErrorKind::Indeterminate,
+            };
+            let reply = ClientReply::Error(self.error(kind, message));
             self.out.push(Output::Reply { id, reply });
         }
         for read in leadership.reads {

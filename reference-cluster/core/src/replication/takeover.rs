@@ -19,11 +19,13 @@
 use std::collections::BTreeSet;
 
 use shakedown_contracts::event::{Event, Role};
+use shakedown_contracts::strategy::Election;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use super::election::may_lead;
 use super::replica::{AfterSync, Position, Replica};
+use crate::flaw::Flaw;
 use crate::interface::{Peer, Timer};
 use crate::message::{Heartbeat, Message, Point};
 
@@ -178,7 +180,10 @@ impl Replica {
     }
 
     fn count_promises(&mut self) {
-        let majority = self.setting.rules.majority();
+        let majority = match self.has(Flaw::TakesOverAlone) {
+            true => 1,
+            false => self.setting.rules.majority(),
+        };
         let Position::Candidate(candidacy) = &mut self.position else {
             return;
         };
@@ -228,12 +233,17 @@ impl Replica {
     pub(super) fn on_ask(&mut self, from: Peer, epoch: u64, last: Point, trial: bool) {
         let rules = &self.setting.rules;
         let again = epoch == self.epoch && self.promised == Some(from);
-        let new = epoch > self.epoch || (again && !trial);
+        let twice = epoch == self.epoch && self.has(Flaw::PromisesTwice);
+        let new = epoch > self.epoch || (again && !trial) || twice;
         // A node that may have forgotten its promises makes none.
         let able = rules.fenced() && self.newcomer.is_none();
         let free = self.leader == Some(from) || !self.leader_is_live();
         let free = free && self.grant_allows(from);
-        let good = may_lead(rules.election, last, self.entries.last());
+        let election = match self.has(Flaw::ComparesLengthAlone) {
+            true => Election::LongestLog,
+            false => rules.election,
+        };
+        let good = may_lead(election, last, self.entries.last()) || self.has(Flaw::IgnoresLogs);
         if !(new && able && free && good) {
             return self.send(
                 from,
@@ -251,6 +261,9 @@ impl Replica {
         }
         let ticket = self.write_promise(epoch, from);
         let promise = Message::Promise { epoch, trial };
+        if self.has(Flaw::PromisesBeforeSync) {
+            return self.send(from, promise);
+        }
         self.when_synced
             .push_back((ticket, AfterSync::Send(from, promise)));
     }

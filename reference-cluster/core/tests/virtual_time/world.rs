@@ -11,12 +11,12 @@ use shakedown_contracts::random::Random;
 use shakedown_contracts::strategy::Strategy;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
+use shakedown_core::flaw::Flaw;
 use shakedown_core::interface::{
     ClientReply, ClientRequest, DiskOperation, DiskToken, Input, Output, Peer, RequestId, Timer,
 };
 use shakedown_core::message::Message;
 use shakedown_core::node::Node;
-use shakedown_core::replication::raft::flaw::Flaw;
 
 use crate::ledger::Ledger;
 
@@ -173,7 +173,7 @@ impl World {
     }
 
     pub fn start(&mut self, index: u32) {
-        let node = Node::with_flaw(&self.configs[index as usize], self.flaw)
+        let node = Node::planted(&self.configs[index as usize], self.flaw.into())
             .expect("the strategy is valid");
         let machine = &mut self.machines[index as usize];
         machine.node = Some(node);

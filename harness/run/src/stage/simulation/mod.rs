@@ -5,6 +5,8 @@
 //! What a fault does is done by the simulator itself: it is in effect at the moment of the order.
 
 mod clients;
+#[cfg(feature = "flaws")]
+mod flaw;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -61,7 +63,15 @@ impl Cluster {
             config
         });
         let groups = plan.workload.groups.iter().map(|group| group.name.clone());
-        let setup = Setup::new(configs.collect(), groups.collect(), seed);
+        #[cfg_attr(
+            not(feature = "flaws"),
+            expect(unused_mut, reason = "only a flaw alters it")
+        )]
+        let mut setup = Setup::new(configs.collect(), groups.collect(), seed);
+        #[cfg(feature = "flaws")]
+        {
+            setup.planted = flaw::from_environment()?;
+        }
         let world = World::new(setup).map_err(|error| {
             let refused = std::io::Error::other(error.to_string());
             RunError::system::<std::io::Error>("set up the simulated cluster")(refused)

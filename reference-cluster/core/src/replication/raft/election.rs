@@ -15,11 +15,12 @@
 use std::collections::BTreeSet;
 
 use shakedown_contracts::event::{Event, Role};
+use shakedown_contracts::units::Duration;
 
-use super::flaw::Flaw;
 use super::message::RaftMessage;
 use super::role::{Candidacy, Position};
 use super::server::{AfterSync, Raft};
+use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::Point;
 
@@ -27,7 +28,10 @@ impl Raft {
     /// The election timeout begins anew.
     pub(super) fn postpone_election(&mut self) {
         let range = self.setting.election_timeout;
-        let drawn = self.random.duration_up_to(range.width());
+        let mut drawn = self.random.duration_up_to(range.width());
+        if self.has(Flaw::TimeoutsNotDrawn) {
+            drawn = Duration::ZERO;
+        }
         self.election_due = Some(self.now.after(range.low()).after(drawn));
     }
 
@@ -118,7 +122,10 @@ impl Raft {
     }
 
     fn count_votes(&mut self) {
-        let majority = self.setting.majority();
+        let majority = match self.has(Flaw::TakesOverAlone) {
+            true => 1,
+            false => self.setting.majority(),
+        };
         let Position::Candidate(candidacy) = &self.position else {
             return;
         };
@@ -143,6 +150,7 @@ impl Raft {
     /// A candidate asks.
     pub(super) fn on_vote(&mut self, from: Peer, term: u64, last: Point, trial: bool) {
         let loyal = (trial || self.setting.check_quorum) && self.hears_a_leader();
+        let loyal = loyal && !self.has(Flaw::NoLoyalty);
         let up_to_date = last >= self.log.last() || self.has(Flaw::IgnoresLogs);
         let newer = term > self.log.term();
         if trial {

@@ -11,6 +11,7 @@ use shakedown_contracts::event::Event;
 use super::message::RaftMessage;
 use super::role::Position;
 use super::server::Raft;
+use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
 use crate::store::Store;
@@ -26,7 +27,7 @@ enum Meeting {
 impl Raft {
     /// True when a message that only a leader sends is to be taken.
     pub(super) fn accept_leader(&mut self, from: Peer, term: u64) -> bool {
-        if term < self.log.term() {
+        if term < self.log.term() && !self.has(Flaw::FencingSkipped) {
             let sender = self.setting.name(from);
             self.note(Event::Fenced {
                 sender,
@@ -60,7 +61,12 @@ impl Raft {
         match self.merge(previous, entries) {
             Meeting::Met => {
                 self.wants_snapshot = false;
-                self.commit_to(committed.min(end));
+                let unmatched = self.has(Flaw::CommitsUnmatched);
+                self.commit_to(if unmatched {
+                    committed
+                } else {
+                    committed.min(end)
+                });
                 // What is committed here is in every leader's log, however little was sent.
                 self.acknowledge(from, term, end.max(self.committed));
             }
@@ -108,6 +114,7 @@ impl Raft {
                         snapshot: true,
                     };
                 }
+                Some(_) if self.has(Flaw::DivergentTailKept) => continue,
                 Some(_) => self.log.truncate_from(position),
                 // Applied, and forgotten since.
                 None if position <= self.log.entries.base().position => continue,

@@ -9,6 +9,7 @@
 use super::message::RaftMessage;
 use super::role::Position;
 use super::server::Raft;
+use crate::flaw::Flaw;
 use crate::interface::Peer;
 
 impl Raft {
@@ -62,7 +63,8 @@ impl Raft {
         let patience = self.setting.election_timeout.high();
         let followers = leadership.followers.values();
         let heard = followers.filter(|progress| self.now.since(progress.heard) <= patience);
-        if self.setting.check_quorum && heard.count() + 1 < self.setting.majority() {
+        let checks = self.setting.check_quorum && !self.has(Flaw::QuorumUnchecked);
+        if checks && heard.count() + 1 < self.setting.majority() {
             self.follow(None);
         }
     }

@@ -16,11 +16,11 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::flaw::Flaw;
 use super::message::RaftMessage;
 use super::reads::PendingRead;
 use super::role::Position;
 use super::server::Raft;
+use crate::flaw::Flaw;
 use crate::interface::{Output, Peer, RequestId};
 use crate::message::{Entry, Message, Point};
 use crate::replication::entry_log::EntryLog;
@@ -184,9 +184,12 @@ impl Raft {
     }
 
     fn send_snapshot(&mut self, peer: Peer) {
-        let Some(point) = self.log.entries.point(self.committed) else {
+        let Some(mut point) = self.log.entries.point(self.committed) else {
             return;
         };
+        if self.has(Flaw::SnapshotWithoutEpoch) {
+            point.epoch = 0;
+        }
         let message = RaftMessage::Snapshot {
             term: self.log.term(),
             point,
@@ -262,8 +265,12 @@ impl Raft {
         held.push(self.log.durable());
         held.sort_unstable_by(|left, right| right.cmp(left));
         let by_majority = held[self.setting.majority() - 1];
-        if by_majority >= leadership.first || self.has(Flaw::CommitsOldTerms) {
-            self.commit_to(by_majority);
+        let held = match self.has(Flaw::CommitsBeforeMajority) {
+            true => self.log.durable(),
+            false => by_majority,
+        };
+        if held >= leadership.first || self.has(Flaw::CommitsOldTerms) {
+            self.commit_to(held);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use shakedown_contracts::time::Moment;
 
-use super::flaw::Flaw;
+use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskToken, Output, Peer};
 use crate::message::{Entry, Point};
 use crate::recovery_log::record::{CheckpointState, Record, Recovered};
@@ -34,12 +34,12 @@ pub(super) struct Log {
     durable: u64,
     /// Positions that become durable with a ticket.
     unsynced: VecDeque<(Ticket, u64)>,
-    flaw: Option<Flaw>,
+    planted: Planted,
 }
 
 impl Log {
     /// An empty log above `disk`.
-    pub fn new(disk: Box<dyn RecoveryLog>, flaw: Option<Flaw>) -> Self {
+    pub fn new(disk: Box<dyn RecoveryLog>, planted: Planted) -> Self {
         Log {
             disk,
             entries: EntryLog::default(),
@@ -49,7 +49,7 @@ impl Log {
             term_ticket: 0,
             durable: 0,
             unsynced: VecDeque::new(),
-            flaw,
+            planted,
         }
     }
 
@@ -120,7 +120,7 @@ impl Log {
     fn term_record(&self) -> Record {
         let epoch = self.term;
         match self.vote {
-            Some(to) if self.flaw != Some(Flaw::ForgetsVote) => Record::Promise { epoch, to },
+            Some(to) if !self.planted.has(Flaw::ForgetsVote) => Record::Promise { epoch, to },
             _ => Record::Term(epoch),
         }
     }
@@ -190,7 +190,7 @@ impl Log {
     /// Up to which ticket others may be told "it is written down": as far as the fsync policy lets
     /// them, but nothing before the term is on disk in truth.
     pub fn acknowledgeable(&self) -> Ticket {
-        if self.flaw == Some(Flaw::AcknowledgesBeforeSync) {
+        if self.planted.has(Flaw::AcknowledgesBeforeSync) {
             return self.last_ticket;
         }
         if self.disk.synced() < self.term_ticket {
@@ -235,7 +235,9 @@ mod tests {
     }
 
     fn log(flaw: Option<Flaw>) -> Log {
-        Log::new(recovery_log(&Default::default()).unwrap(), flaw)
+        let planted = Planted::from(flaw);
+        let disk = recovery_log(&Default::default(), planted).unwrap();
+        Log::new(disk, planted)
     }
 
     /// What the disk holds after these operations.

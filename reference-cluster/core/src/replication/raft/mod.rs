@@ -20,7 +20,6 @@
 //! | `heartbeat` | how a leader shows itself, and learns that it still is one |
 //! | `reads` | when may a read be answered |
 //! | `requests` | what clients are told |
-//! | `flaw` | mistakes to plant, so that tests can show that they are noticed |
 //!
 //! Invariants (figure 3 of the paper): one leader a term; a leader never overwrites its log; logs
 //! that agree at a point agree before it; what is committed is in the log of every later leader; no
@@ -32,7 +31,6 @@
 
 mod dispatch;
 mod election;
-pub mod flaw;
 mod follower;
 mod heartbeat;
 mod leader;

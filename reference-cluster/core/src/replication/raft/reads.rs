@@ -16,6 +16,7 @@ use shakedown_contracts::strategy::Reads;
 use super::leader::Leadership;
 use super::role::Position;
 use super::server::Raft;
+use crate::flaw::Flaw;
 use crate::interface::{ClientRequest, Output, RequestId};
 
 /// A read that waits.
@@ -43,7 +44,8 @@ impl Leadership {
 impl Raft {
     /// Takes a read as leader.
     pub(super) fn read(&mut self, id: RequestId, request: ClientRequest) {
-        let asks = self.setting.reads == Reads::ReadIndex;
+        let unconfirmed = self.has(Flaw::ReadsUnconfirmed);
+        let asks = self.setting.reads == Reads::ReadIndex && !unconfirmed;
         let committed = self.committed;
         let Position::Leader(leadership) = &mut self.position else {
             return;

@@ -9,6 +9,7 @@ use shakedown_contracts::node::{ApiError, ApiErrorKind};
 use super::leader::Leadership;
 use super::role::Position;
 use super::server::Raft;
+use crate::flaw::Flaw;
 use crate::interface::{ClientReply, ClientRequest, Output, RequestId};
 use crate::replication::answers::{Speaker, command};
 
@@ -62,10 +63,14 @@ impl Raft {
 
     /// A leader that lost its role answers whoever still waits.
     pub(super) fn give_up(&mut self, leadership: Leadership) {
+        let undecided = match self.has(Flaw::DeniesWhatMayBe) {
+            true => ApiErrorKind::NotPrimary,
+            false => ApiErrorKind::Indeterminate,
+        };
         let writes = leadership.waiting.into_values();
         let writes = writes.map(|id| {
             let message = "the leader lost its role while the request was under way";
-            (id, ApiErrorKind::Indeterminate, message)
+            (id, undecided, message)
         });
         let reads = leadership.reads.into_iter().map(|read| {
             let message = "the leader lost its role before the read was confirmed";

@@ -13,12 +13,12 @@ use shakedown_contracts::node::Status;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
 
-use super::flaw::Flaw;
 use super::log::Log;
 use super::message::RaftMessage;
 use super::role::Position;
 use super::setting::Setting;
 use crate::detector::watch::SelfPortrait;
+use crate::flaw::Flaw;
 use crate::interface::{Output, Peer, RequestId, Timer};
 use crate::message::{Entry, Message, Point};
 use crate::recovery_log::record::Recovered;
@@ -63,7 +63,7 @@ impl Raft {
             random,
             now: Moment(0),
             out: Vec::new(),
-            log: Log::new(disk, setting.flaw),
+            log: Log::new(disk, setting.planted),
             setting,
             store: Store::default(),
             committed: 0,
@@ -125,6 +125,9 @@ impl Raft {
                 return;
             };
             self.committed += 1;
+            if self.setting.has(Flaw::TransfersTwice) {
+                self.store.forget_transfers();
+            }
             let outcome = self.store.apply(self.committed, &entry.command);
             if let Some(id) = self.take_waiting(self.committed) {
                 let reply = self.speaker().outcome(outcome);

@@ -4,7 +4,7 @@ use shakedown_contracts::range::DurationRange;
 use shakedown_contracts::strategy::{Raft as Options, Reads};
 use shakedown_contracts::units::Duration;
 
-use super::flaw::Flaw;
+use crate::flaw::{Flaw, Planted};
 use crate::interface::Peer;
 use crate::node::ConfigError;
 
@@ -26,7 +26,7 @@ pub struct Setting {
     /// How a read knows that its leader still is one.
     pub reads: Reads,
     /// In tests alone.
-    pub flaw: Option<Flaw>,
+    pub planted: Planted,
 }
 
 impl Setting {
@@ -38,7 +38,7 @@ impl Setting {
         options: &Options,
         names: Vec<String>,
         me: Peer,
-        flaw: Option<Flaw>,
+        planted: Planted,
     ) -> Result<Self, ConfigError> {
         let Options {
             election_timeout,
@@ -76,7 +76,7 @@ impl Setting {
             pre_vote,
             check_quorum,
             reads,
-            flaw,
+            planted,
         })
     }
 
@@ -99,7 +99,7 @@ impl Setting {
 
     /// True when the mistake is planted here.
     pub fn has(&self, flaw: Flaw) -> bool {
-        self.flaw == Some(flaw)
+        self.planted.has(flaw)
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
                 ..Options::default()
             };
             let names = vec!["n1".to_owned(), "n2".to_owned()];
-            Setting::new(&options, names, Peer(1), None)
+            Setting::new(&options, names, Peer(1), Planted::default())
         };
         assert!(setting("150ms..300ms", "50ms").is_ok());
         assert!(setting("150ms..150ms", "149ms").is_ok());
@@ -131,7 +131,7 @@ mod tests {
                 reads,
                 ..Options::default()
             };
-            Setting::new(&options, vec!["n1".to_owned()], Peer(0), None)
+            Setting::new(&options, vec!["n1".to_owned()], Peer(0), Planted::default())
         };
         assert!(setting(Reads::Local).is_ok());
         assert!(setting(Reads::ReadIndex).is_ok());
@@ -142,7 +142,8 @@ mod tests {
     fn a_majority_is_more_than_half() {
         let majority = |size: usize| {
             let names = vec![String::new(); size];
-            let setting = Setting::new(&Options::default(), names, Peer(0), None).unwrap();
+            let setting =
+                Setting::new(&Options::default(), names, Peer(0), Planted::default()).unwrap();
             (setting.majority(), setting.others().len())
         };
         assert_eq!(

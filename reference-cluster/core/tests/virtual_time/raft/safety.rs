@@ -7,7 +7,7 @@ use shakedown_contracts::event::Role;
 use shakedown_contracts::range::DurationRange;
 use shakedown_contracts::strategy::{Checkpoint, Checksum, Fsync, Raft, RecoveryLog, Strategy};
 use shakedown_contracts::units::{Bytes, Duration};
-use shakedown_core::replication::raft::flaw::Flaw;
+use shakedown_core::flaw::Flaw;
 
 use super::{elections, strategy, violations};
 use crate::group::{Client, lost, shared_epochs};

@@ -1,0 +1,182 @@
+//! Mistakes that an implementation of the strategies can make, to be planted one at a time.
+//!
+//! A check counts only after it has noticed what it is there for. No option of an experiment leads
+//! here: a node has a flaw only when whoever builds it says so, and only where the feature `flaws`
+//! is compiled in. Without it [`Planted::has`] is a constant `false`, and the checks compile to
+//! nothing.
+//!
+//! Invariant: a node without a flaw behaves the same with the feature and without.
+
+/// The enum, its names and its descriptions from one list.
+macro_rules! flaws {
+    ($($(#[doc = $about:literal])+ $flaw:ident = $name:literal,)+) => {
+        /// One mistake. The documentation says what is done wrong, where, and what breaks by it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Flaw {
+            $($(#[doc = $about])+ $flaw,)+
+        }
+
+        impl Flaw {
+            /// All of them.
+            pub const ALL: &[Flaw] = &[$(Flaw::$flaw),+];
+
+            /// The name by which it is asked for.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Flaw::$flaw => $name,)+
+                }
+            }
+
+            /// What is done wrong, where, and what breaks by it.
+            pub fn about(self) -> &'static str {
+                let text = match self {
+                    $(Flaw::$flaw => concat!($($about),+),)+
+                };
+                text.trim_start()
+            }
+
+            /// The one of this name.
+            pub fn named(name: &str) -> Option<Flaw> {
+                Flaw::ALL.iter().copied().find(|flaw| flaw.name() == name)
+            }
+        }
+    };
+}
+
+flaws! {
+    /// detector/watch: a sign of life counts from when it was sent, not from when it came; whoever
+    /// is slow to be heard is suspected early.
+    EvidenceFromSend = "evidence-from-send",
+    /// detector/watch: a peer's heartbeat counts although the ACK was asked for; a deaf node is
+    /// never suspected.
+    AckNotRequired = "ack-not-required",
+    /// detector/watch: who was suspected once stays so, whatever is heard of it.
+    SuspicionNeverWithdrawn = "suspicion-never-withdrawn",
+    /// detector/watch: a node that was stopped takes its own silence for its peers'.
+    OwnPauseUnnoticed = "own-pause-unnoticed",
+    /// detector/phi_accrual: only the newest arrival is remembered, so that nothing is learnt of
+    /// how uneven arrivals are.
+    PhiForgetsWindow = "phi-forgets-window",
+    /// detector/progress_probe: every heartbeat counts as progress of the disk; a hung disk is
+    /// never noticed.
+    ProgressAssumed = "progress-assumed",
+    /// recovery_log/redo and raft/log: what is written counts as durable before the disk has said
+    /// so; what was acknowledged dies with the host.
+    AcknowledgesBeforeSync = "acknowledges-before-sync",
+    /// node: replay leaves out the last entry of the log; what was acknowledged is lost at a
+    /// restart.
+    ReplayStopsEarly = "replay-stops-early",
+    /// node: the torn tail of a log is not cut; what is appended behind it cannot be read.
+    TornTailKept = "torn-tail-kept",
+    /// recovery_log/redo: a checkpoint begins the new log without the last of the records that
+    /// belong into it.
+    CheckpointDropsRecord = "checkpoint-drops-record",
+    /// replication/replica: a promise is not written down; after a restart the node may promise the
+    /// same epoch again.
+    ForgetsPromise = "forgets-promise",
+    /// replication/takeover: a promise is sent before it is durable; a host that dies forgets it.
+    PromisesBeforeSync = "promises-before-sync",
+    /// replication/takeover: a node promises an epoch to whoever asks, also when it has promised it
+    /// to another.
+    PromisesTwice = "promises-twice",
+    /// replication/takeover and raft/election: a candidate's own promise is enough; whoever is cut
+    /// off becomes a primary.
+    TakesOverAlone = "takes-over-alone",
+    /// replication/takeover: logs are compared by length alone; a long tail that nobody
+    /// acknowledged erases what a majority did.
+    ComparesLengthAlone = "compares-length-alone",
+    /// replication/takeover and raft/election: whoever asks first may lead, however old its log.
+    IgnoresLogs = "ignores-logs",
+    /// replication/follower and raft/follower: a backup takes entries of an older epoch.
+    FencingSkipped = "fencing-skipped",
+    /// replication/follower and raft/follower: a divergent tail stays, and counts as the primary's.
+    DivergentTailKept = "divergent-tail-kept",
+    /// replication/follower and raft/follower: a backup commits as far as it is told to, also what
+    /// the primary has not confirmed of its log.
+    CommitsUnmatched = "commits-unmatched",
+    /// replication/leader and raft/leader: what the primary has on disk counts as committed.
+    CommitsBeforeMajority = "commits-before-majority",
+    /// replication/leader and raft/leader: entries of older epochs are committed by counting who
+    /// has them (figure 8 of the Raft paper). A new leader of raft appends no entry of its own
+    /// besides: with one in the same message the mistake would stay hidden.
+    CommitsOldTerms = "commits-old-terms",
+    /// replication/leader and raft/leader: a whole state goes out without the epoch of its last
+    /// entry.
+    SnapshotWithoutEpoch = "snapshot-without-epoch",
+    /// replication/semi_sync: a primary never waits for a backup.
+    SemiSyncNeverWaits = "semi-sync-never-waits",
+    /// replication/reads and raft/reads: read-index asks nobody; a deposed primary answers with the
+    /// past.
+    ReadsUnconfirmed = "reads-unconfirmed",
+    /// replication/lease: a primary counts its lease from when the answer came, which is after the
+    /// backup began to count.
+    LeaseFromReceipt = "lease-from-receipt",
+    /// replication/lease: nobody waits for what it granted; a new primary begins while the old one
+    /// still serves.
+    LeaseNotAwaited = "lease-not-awaited",
+    /// replication/requests and raft/requests: a write that was under way when the role was lost is
+    /// answered with "not done"; it may be done all the same.
+    DeniesWhatMayBe = "denies-what-may-be",
+    /// store: a transfer whose id was carried out is carried out again.
+    TransfersTwice = "transfers-twice",
+    /// raft/log: a vote is not written down: after a restart the server may vote again in the same
+    /// term.
+    ForgetsVote = "forgets-vote",
+    /// raft/heartbeat: a leader without a majority stays one in spite of `check_quorum`.
+    QuorumUnchecked = "quorum-unchecked",
+    /// raft/election: a server that hears its leader says yes to whoever asks before standing, and
+    /// votes for it.
+    NoLoyalty = "no-loyalty",
+    /// raft/election: timeouts are not drawn; all servers stand at once.
+    TimeoutsNotDrawn = "timeouts-not-drawn",
+}
+
+/// The mistake that a node makes, if any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Planted(#[cfg(feature = "flaws")] Option<Flaw>);
+
+impl Planted {
+    /// True when it is this one.
+    #[inline]
+    pub fn has(self, flaw: Flaw) -> bool {
+        #[cfg(feature = "flaws")]
+        return self.0 == Some(flaw);
+        #[cfg(not(feature = "flaws"))]
+        {
+            let _ = flaw;
+            false
+        }
+    }
+}
+
+#[cfg(feature = "flaws")]
+impl From<Option<Flaw>> for Planted {
+    fn from(flaw: Option<Flaw>) -> Self {
+        Planted(flaw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flaw_has_a_name_of_its_own_and_is_found_by_it() {
+        for flaw in Flaw::ALL {
+            assert_eq!(Flaw::named(flaw.name()), Some(*flaw));
+            assert!(flaw.about().contains(": "), "{} says where", flaw.name());
+        }
+        assert_eq!(Flaw::named("none of them"), None);
+    }
+
+    #[test]
+    fn a_node_has_the_planted_flaw_and_no_other() {
+        assert!(Flaw::ALL.iter().all(|flaw| !Planted::default().has(*flaw)));
+        #[cfg(feature = "flaws")]
+        {
+            let planted = Planted::from(Some(Flaw::ForgetsVote));
+            let had = Flaw::ALL.iter().filter(|flaw| planted.has(**flaw));
+            assert_eq!(had.collect::<Vec<_>>(), [&Flaw::ForgetsVote]);
+        }
+    }
+}
