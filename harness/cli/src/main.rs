@@ -21,6 +21,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
     };
+    if let Verb::Plan(_) | Verb::Analyze(_) | Verb::Report(_) | Verb::Completions { .. } =
+        arguments.verb
+    {
+        end_with_the_reader();
+    }
     let result = match arguments.verb {
         Verb::Agent {
             kind: AgentKind::Network,
@@ -35,18 +40,12 @@ fn main() -> ExitCode {
         }
         Verb::Node(node) => return verbs::node::main(&node),
         Verb::Run(run) => verbs::run::main(&run),
+        Verb::Plan(plan) => verbs::plan::main(&plan),
+        Verb::Analyze(analyze) => verbs::analyze::main(&analyze),
+        Verb::Report(report) => verbs::report::main(&report),
         Verb::Doctor => verbs::doctor::main(),
         Verb::Recover => verbs::recover::main(),
-        printing => {
-            end_with_the_reader();
-            match printing {
-                Verb::Plan(plan) => verbs::plan::main(&plan),
-                Verb::Analyze(analyze) => verbs::analyze::main(&analyze),
-                Verb::Report(report) => verbs::report::main(&report),
-                Verb::Completions { shell } => verbs::completions::main(shell),
-                _ => unreachable!("every other verb is matched above"),
-            }
-        }
+        Verb::Completions { shell } => verbs::completions::main(shell),
     };
     exit::code(result)
 }

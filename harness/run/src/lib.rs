@@ -24,7 +24,7 @@ pub mod workload;
 pub use error::RunError;
 pub use interrupt::Interrupt;
 pub use isolation::{Isolation, enter_namespaces};
-pub use orchestrator::{AbortedTrial, RunOptions, RunOutcome, run};
+pub use orchestrator::{RunOptions, RunOutcome, run};
 pub use progress::{Progress, ProgressEvent};
 #[cfg(feature = "flaws")]
 pub use shakedown_simulator::Flaw;

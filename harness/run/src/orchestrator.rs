@@ -51,19 +51,6 @@ pub struct RunOutcome {
     pub complete: u32,
     /// Attempts that were put aside as void.
     pub void_attempts: u32,
-    /// Trials that broke off; `analyze` calls their experiments unknown.
-    pub aborted: Vec<AbortedTrial>,
-}
-
-/// A trial that broke off.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AbortedTrial {
-    /// Name of its plan.
-    pub experiment: String,
-    /// Which.
-    pub trial: u32,
-    /// Why, and where to look.
-    pub reason: String,
 }
 
 /// Runs the plans. Call it on the main thread, in a current-thread runtime.
@@ -139,7 +126,8 @@ impl<P: Progress> Run<P> {
             match end {
                 TrialEnd::Complete => self.outcome.complete += 1,
                 TrialEnd::Interrupted => self.outcome.interrupted = true,
-                TrialEnd::Aborted(reason) => self.aborted(plan, index, reason),
+                // Its record and the progress say why; `analyze` calls the experiment unknown.
+                TrialEnd::Aborted(_) => {}
                 TrialEnd::Void(_) => {
                     self.outcome.void_attempts += 1;
                     if repetition <= REPETITIONS_MAX {
@@ -178,15 +166,6 @@ impl<P: Progress> Run<P> {
         let end = trial::run(&assignment, &mut self.progress, &self.interrupt).await;
         let _ = fs::remove_dir(&ledgers);
         end
-    }
-
-    fn aborted(&mut self, plan: &Plan, trial: u32, reason: String) {
-        let experiment = plan.name.clone();
-        self.outcome.aborted.push(AbortedTrial {
-            experiment,
-            trial,
-            reason,
-        });
     }
 }
 

@@ -374,3 +374,32 @@ fn the_same_experiment_agrees_in_both_stages() {
         assert_eq!(worst(&real), worst(&simulated), "{exact}");
     }
 }
+
+#[test]
+fn a_reader_who_leaves_ends_a_report_quietly_and_does_not_fail_a_run() {
+    let scratch = Scratch::new("reader-leaves");
+    scratch.experiment("killed.toml", PRIMARY_KILLED);
+    let without_reader = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = scratch.command(arguments);
+        command.stdout(writer);
+        command.output().expect("the binary starts")
+    };
+    let arguments = [
+        "run",
+        "killed.toml",
+        "--stage",
+        "simulation",
+        "--out",
+        "out",
+    ];
+    let run = without_reader(&arguments);
+    assert_eq!(code(&run), 0, "{}", text(&run));
+    for arguments in [&["report", "out"][..], &["completions", "fish"]] {
+        let output = without_reader(arguments);
+        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        assert_eq!(signal, Some(Signal::SIGPIPE as i32), "{}", text(&output));
+        assert!(output.stderr.is_empty(), "{}", text(&output));
+    }
+}

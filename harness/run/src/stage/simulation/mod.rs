@@ -41,7 +41,7 @@ pub struct Cluster {
     /// Names of the faults that kill a host and not only its process.
     host_crashes: BTreeSet<String>,
     /// What was done to a node by a fault, so that healing undoes it.
-    done: BTreeMap<FaultId, (String, ProcessFault)>,
+    done: BTreeMap<FaultId, ProcessFault>,
     /// Faults that are healed once the node serves.
     until_ready: BTreeMap<String, FaultId>,
     workers: BTreeMap<String, Worker>,
@@ -161,7 +161,7 @@ impl Cluster {
                 self.inject(node, id, *action);
                 // What the node and its agent tell of it comes first, as in `local`.
                 self.take_happenings();
-                let observed = format!("{node} is {}", state_after(*action)).to_owned();
+                let observed = format!("{node} is {}", state_after(*action));
                 self.say_of(node, NodeReport::Fault(effective(id, now, observed)));
             }
             NodeOrder::Heal { id } => self.heal(node, id),
@@ -227,12 +227,11 @@ impl Cluster {
                 world.start(node);
             }
         }
-        self.done.insert(id.clone(), (node.to_owned(), action));
+        self.done.insert(id.clone(), action);
     }
 
     fn heal(&mut self, node: &str, id: &FaultId) {
-        let action = self.done.get(id).map(|(_, action)| *action);
-        match action {
+        match self.done.get(id) {
             Some(ProcessFault::Pause) => {
                 self.world.resume(node);
                 let report = healed(id, self.world.now(), &format!("{node} goes on"));
