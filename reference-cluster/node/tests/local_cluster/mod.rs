@@ -82,6 +82,7 @@ impl Cluster {
             address: Ipv4Addr::LOCALHOST,
             peer_port: tcp[2 * node],
             heartbeat_port: udp[node].local_addr().unwrap().port(),
+            kind: Default::default(),
         });
         Cluster {
             folder: tempfile::tempdir().unwrap(),
