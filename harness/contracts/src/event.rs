@@ -185,6 +185,27 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// A node knows of copies that are missing elsewhere, or out of reach.
+    #[serde(rename = "redundancy.degraded")]
+    RedundancyDegraded {
+        /// Nodes that lack them, as it thinks.
+        nodes: Vec<String>,
+    },
+    /// As far as the node knows, all copies are where they belong again.
+    #[serde(rename = "redundancy.restored")]
+    RedundancyRestored {},
+    /// A copy's checksum was wrong: it is not answered with until others have given it back.
+    #[serde(rename = "copy.damaged")]
+    CopyDamaged {
+        /// Of which key.
+        key: String,
+    },
+    /// A damaged copy was given back by others.
+    #[serde(rename = "copy.repaired")]
+    CopyRepaired {
+        /// Of which key.
+        key: String,
+    },
 }
 
 impl Event {
@@ -211,6 +232,10 @@ impl Event {
             Event::Fenced { .. } => "fenced",
             Event::CheckpointCompleted { .. } => "checkpoint.completed",
             Event::RecoveryCompleted { .. } => "recovery.completed",
+            Event::RedundancyDegraded { .. } => "redundancy.degraded",
+            Event::RedundancyRestored {} => "redundancy.restored",
+            Event::CopyDamaged { .. } => "copy.damaged",
+            Event::CopyRepaired { .. } => "copy.repaired",
         }
     }
 }
@@ -224,6 +249,8 @@ pub const AFTER_EVENTS: &[&str] = &[
     "takeover.started",
     "checkpoint.completed",
     "recovery.completed",
+    "redundancy.degraded",
+    "redundancy.restored",
     "node.ready",
 ];
 

@@ -112,6 +112,14 @@ pub const METRICS: &[MetricDescription] = &[
         "t0 to the first success of an operation invoked after t0",
     ),
     metric(
+        "recovery.redundancy",
+        Unit::Milliseconds,
+        true,
+        &[],
+        true,
+        "t0 to the moment from which no node knows of missing copies any more",
+    ),
+    metric(
         "availability.gap",
         Unit::Milliseconds,
         false,
@@ -158,6 +166,14 @@ pub const METRICS: &[MetricDescription] = &[
         &["register", "bank"],
         true,
         "acknowledged writes absent at the end",
+    ),
+    metric(
+        "reads.stale",
+        Unit::Count,
+        false,
+        &["register"],
+        true,
+        "reads of values that had certainly been replaced before they began",
     ),
     metric(
         "transactions.atomicity_violations",

@@ -22,7 +22,7 @@ pub use raft::Raft;
 pub use recovery_log::{
     Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
 };
-pub use redundancy::Redundancy;
+pub use redundancy::{AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy};
 pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,

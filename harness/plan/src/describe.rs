@@ -98,6 +98,9 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
+    if let Some(redundancy) = &strategy.redundancy {
+        field(out, "redundancy", &options(redundancy));
+    }
     field(
         out,
         "others",

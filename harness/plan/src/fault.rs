@@ -383,7 +383,18 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
+    let peers = target.strategy.redundancy.is_some();
     for planned in planned {
+        if peers && matches!(planned.fault.nodes, Selector::Primary | Selector::Backups) {
+            let message = format!(
+                "`{}` acts on {}, and under redundancy all nodes are alike",
+                planned.fault.name, planned.fault.nodes
+            );
+            let hint = "name nodes, or use \"one\", \"minority\" or \"majority\"".to_owned();
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint));
+            continue;
+        }
         if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",

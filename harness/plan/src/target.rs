@@ -2,11 +2,11 @@
 
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy, Transactions};
+use shakedown_contracts::strategy::{Automation, Balancing, Strategy, Transactions};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{detector, recovery_log, replication};
+use crate::{detector, recovery_log, redundancy, replication};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -91,13 +91,14 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
             }
             // These have only their control group so far, which takes no options.
             ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
-            ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
+            ("redundancy", Some(kind)) => strategy.redundancy = Some(redundancy::read(&part, kind)),
             ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),
             ("automation", Some(_)) => strategy.automation = Some(Automation::None {}),
             (_, Some(_)) => {}
         }
         part.finish();
     }
+    redundancy::check_alone(&table, &mut strategy);
     table.finish();
     strategy
 }

@@ -7,7 +7,7 @@ use shakedown_contracts::plan::{ClientGroup, Target, Workload, WorkloadKind};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::suggestion;
+use crate::{redundancy, suggestion};
 use crate::tree::Value;
 
 /// Clients are tasks of a worker process; beyond this the harness measures itself.
@@ -21,6 +21,8 @@ const MIX_TOLERANCE: f64 = 1e-3;
 
 /// The operations of each workload with their shares, as [`WorkloadKind`] documents them.
 const REGISTER_MIX: &[(&str, f64)] = &[("read", 0.5), ("write", 0.3), ("cas", 0.2)];
+/// Where nobody can compare and set in one step.
+const PLAIN_REGISTER_MIX: &[(&str, f64)] = &[("read", 0.5), ("write", 0.5)];
 const BANK_MIX: &[(&str, f64)] = &[("read", 0.5), ("transfer", 0.5)];
 
 /// The workload with every default filled in.
@@ -35,6 +37,9 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
     };
     let (kind, mix) = match name {
         Some("bank") => (bank(&table), read_mix(&table, "bank", BANK_MIX)),
+        Some(_) if target.strategy.redundancy.is_some() && !table.has("mix") => {
+            (register(&table), shares(PLAIN_REGISTER_MIX))
+        }
         Some(_) => (register(&table), read_mix(&table, "register", REGISTER_MIX)),
         None => {
             // What its options mean is not known, or not yet.
@@ -45,6 +50,7 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
             )
         }
     };
+    redundancy::check_workload(&table, target, &kind, mix.contains_key("cas"));
     let clients = table.integer("clients", 1, CLIENTS_MAX).unwrap_or(8);
     let timeout = table
         .duration_above_zero("timeout")

@@ -18,6 +18,8 @@ use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::redundancy::keeper::Keeper;
+use crate::redundancy::setting::Setting as KeeperSetting;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
@@ -195,6 +197,10 @@ fn service(
 ) -> Result<Box<dyn Service>, ConfigError> {
     let strategy = &config.strategy;
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.redundancy {
+        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Keeper::new(setting, log)));
+    }
     match &strategy.replication {
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;

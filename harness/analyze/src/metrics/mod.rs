@@ -8,7 +8,9 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
 pub mod roles;
+pub mod stale_reads;
 
 use shakedown_contracts::verdict::Finding;
 
@@ -23,8 +25,10 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
     availability::measure,
     roles::measure,
+    stale_reads::measure,
     false_suspicions::measure,
     baseline::measure,
 ];

@@ -4,7 +4,8 @@
 //! long as it carries out requests that reach it. So for two reigns of different nodes, the older
 //! being the one that answered first: from the newer's first answer to the last answer of the older
 //! to a request that was *invoked after* that. Requests under way at the change do not count. The
-//! answers are the evidence: a claim of the role that nobody was served under harmed nobody.
+//! answers are the evidence: a claim of the role that nobody was served under harmed nobody. Answers
+//! in epoch 0 are those of nodes that serve beside each other without a primary: no reign.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ struct Reign<'a> {
 
 /// Samples `roles.concurrent_primaries` once a trial; a finding when two acted at once.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
-    let reigns = reigns(trial);
+    let mut reigns = reigns(trial);
     if reigns.is_empty() {
         samples.lacking(
             "roles.concurrent_primaries",
@@ -38,6 +39,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         );
         return Vec::new();
     }
+    reigns.retain(|reign| reign.epoch > 0);
     let worst = worst_overlap(&reigns);
     samples.add(
         "roles.concurrent_primaries",
