@@ -114,13 +114,21 @@ fn anti_entropy(part: &TableReader<'_>) -> AntiEntropy {
     match AntiEntropy::try_from(text.value.to_owned()) {
         Ok(AntiEntropy::Every(interval)) if interval < Duration::from_millis(10) => {
             let message = format!("comparing copies every {interval} leaves time for nothing else");
-            part.invalid("anti_entropy", message, "give at least \"10ms\"; 1s is usual");
+            part.invalid(
+                "anti_entropy",
+                message,
+                "give at least \"10ms\"; 1s is usual",
+            );
             AntiEntropy::default()
         }
         Ok(anti_entropy) => anti_entropy,
         Err(_) => {
             let message = format!("{} is no interval", quoted(text.value));
-            part.invalid("anti_entropy", message, "write a time like \"1s\" or \"none\"");
+            part.invalid(
+                "anti_entropy",
+                message,
+                "write a time like \"1s\" or \"none\"",
+            );
             AntiEntropy::default()
         }
     }

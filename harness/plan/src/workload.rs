@@ -7,8 +7,8 @@ use shakedown_contracts::plan::{ClientGroup, Target, Workload, WorkloadKind};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{redundancy, suggestion};
 use crate::tree::Value;
+use crate::{redundancy, suggestion};
 
 /// Clients are tasks of a worker process; beyond this the harness measures itself.
 const CLIENTS_MAX: u32 = 10_000;

@@ -29,7 +29,10 @@ pub fn stale_reads(operations: &[RegisterOperation]) -> usize {
         let observer = found.last().map(|position| operations[*position].effect);
         matches!(observer, Some(Effect::Read(_)))
     };
-    contradictions(operations).iter().filter(|found| reads(found)).count()
+    contradictions(operations)
+        .iter()
+        .filter(|found| reads(found))
+        .count()
 }
 
 /// One contradiction for each observer that is stale, in order.

@@ -48,7 +48,11 @@ enum Course {
 }
 
 fn back(trial: &Trial<'_>, t0: Moment, until: Moment) -> Course {
-    let mut records: Vec<_> = trial.events.iter().filter(|record| record.time <= until).collect();
+    let mut records: Vec<_> = trial
+        .events
+        .iter()
+        .filter(|record| record.time <= until)
+        .collect();
     // Events stand in order of receipt.
     records.sort_by_key(|record| record.time);
     let mut knowing = BTreeSet::new();

@@ -162,8 +162,14 @@ mod tests {
         let read = serde_json::from_str::<Redundancy>;
         for (json, kind) in [
             (r#"{ "kind": "none" }"#, Redundancy::None {}),
-            (r#"{ "kind": "quorum" }"#, Redundancy::Quorum(Quorum::default())),
-            (r#"{ "kind": "erasure" }"#, Redundancy::Erasure(Erasure::default())),
+            (
+                r#"{ "kind": "quorum" }"#,
+                Redundancy::Quorum(Quorum::default()),
+            ),
+            (
+                r#"{ "kind": "erasure" }"#,
+                Redundancy::Erasure(Erasure::default()),
+            ),
         ] {
             assert_eq!(read(json).unwrap(), kind);
             let whole = serde_json::to_string(&kind).unwrap();

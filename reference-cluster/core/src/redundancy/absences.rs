@@ -68,7 +68,8 @@ impl Absences {
     pub fn some(&self, peer: Peer, limit: usize) -> Vec<(String, Absent)> {
         let keys = self.peers.get(&peer).into_iter().flatten();
         let some = keys.take(limit);
-        some.map(|(key, absent)| (key.clone(), absent.clone())).collect()
+        some.map(|(key, absent)| (key.clone(), absent.clone()))
+            .collect()
     }
 
     /// What is kept of a key for others.
@@ -82,7 +83,12 @@ impl Absences {
         let mut hints = Vec::new();
         for (peer, keys) in &self.peers {
             for (key, absent) in keys {
-                hints.extend(absent.hint.iter().map(|hint| (*peer, key.clone(), hint.clone())));
+                hints.extend(
+                    absent
+                        .hint
+                        .iter()
+                        .map(|hint| (*peer, key.clone(), hint.clone())),
+                );
             }
         }
         hints

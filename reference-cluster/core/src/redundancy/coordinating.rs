@@ -48,13 +48,19 @@ impl Keeper {
             Purpose::Put(..) => terms.read.max(terms.write),
             Purpose::Get(_) | Purpose::Repair { .. } => terms.read,
         };
-        let live = targets.iter().filter(|target| !self.is_suspected(target.node));
+        let live = targets
+            .iter()
+            .filter(|target| !self.is_suspected(target.node));
         if live.count() < needed {
             let message = "so many nodes of the key are suspected that too few are left";
             return self.refuse(id, ApiErrorKind::Unavailable, message);
         }
         if self.operations.len() >= OPERATIONS_MAX {
-            return self.refuse(id, ApiErrorKind::Unavailable, "too many requests are waiting");
+            return self.refuse(
+                id,
+                ApiErrorKind::Unavailable,
+                "too many requests are waiting",
+            );
         }
         self.begin(key, purpose, targets);
     }
@@ -252,7 +258,14 @@ impl Keeper {
         let (id, reply) = match operation.purpose {
             Purpose::Get(id) => {
                 let value = operation.written.map(|written| written.value);
-                (id, ClientReply::Value(ValueAnswer { value, node, epoch: 0 }))
+                (
+                    id,
+                    ClientReply::Value(ValueAnswer {
+                        value,
+                        node,
+                        epoch: 0,
+                    }),
+                )
             }
             Purpose::Put(id, _) => (id, ClientReply::Done(Answer { node, epoch: 0 })),
             Purpose::Repair { .. } => return,

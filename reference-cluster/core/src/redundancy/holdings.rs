@@ -64,8 +64,10 @@ impl Holdings {
             return true;
         };
         match several {
-            true => holding.complete.is_none_or(|complete| version > complete)
-                && !holding.shares.contains_key(&version),
+            true => {
+                holding.complete.is_none_or(|complete| version > complete)
+                    && !holding.shares.contains_key(&version)
+            }
             false => holding.shares.keys().all(|kept| *kept < version),
         }
     }
@@ -98,7 +100,10 @@ impl Holdings {
 
     /// Keys with their newest versions, without the damaged ones.
     pub fn versions(&self) -> impl Iterator<Item = (&str, Version)> {
-        let sound = self.keys.iter().filter(|(key, _)| !self.damaged.contains(*key));
+        let sound = self
+            .keys
+            .iter()
+            .filter(|(key, _)| !self.damaged.contains(*key));
         sound.filter_map(|(key, holding)| {
             let (version, _) = holding.shares.last_key_value()?;
             Some((key.as_str(), *version))
@@ -132,6 +137,7 @@ impl Holdings {
             shares.map(|(share, _)| share.clone()).collect()
         };
         let keys = self.keys.iter();
-        keys.map(|(key, holding)| (key.clone(), shares(holding))).collect()
+        keys.map(|(key, holding)| (key.clone(), shares(holding)))
+            .collect()
     }
 }

@@ -104,7 +104,11 @@ mod tests {
     type Versions = BTreeMap<String, Version>;
 
     fn tree(versions: &Versions) -> Tree {
-        Tree::over(versions.iter().map(|(key, version)| (key.as_str(), *version)))
+        Tree::over(
+            versions
+                .iter()
+                .map(|(key, version)| (key.as_str(), *version)),
+        )
     }
 
     fn version(counter: u64) -> Version {
@@ -150,8 +154,15 @@ mod tests {
             let (leaves, told) = exchange(&tree(&ours), &tree(&theirs));
             assert_eq!(leaves, changed, "seed {seed}");
             // The root, its children, and the children of each of those that differ.
-            let below = if changed.is_empty() { 0 } else { 16 + 16 * changed.len() };
-            assert!(told <= 1 + below, "seed {seed}: {told} digests for {changed:?}");
+            let below = if changed.is_empty() {
+                0
+            } else {
+                16 + 16 * changed.len()
+            };
+            assert!(
+                told <= 1 + below,
+                "seed {seed}: {told} digests for {changed:?}"
+            );
         }
     }
 

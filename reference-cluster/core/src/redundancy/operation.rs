@@ -175,7 +175,12 @@ mod tests {
         let names = (0..6).map(|number| format!("n{number}")).collect();
         let options = Redundancy::Erasure(Erasure::default());
         let setting = Setting::new(&options, names, Peer(0), Planted::default()).unwrap();
-        let mut operation = Operation::new("k".into(), Purpose::Repair { answers: 4 }, Vec::new(), Moment(0));
+        let mut operation = Operation::new(
+            "k".into(),
+            Purpose::Repair { answers: 4 },
+            Vec::new(),
+            Moment(0),
+        );
         for (node, versions) in (0..).zip(answers) {
             let share = |counter: &u64| Share::new("k", version(*counter), node, Vec::new());
             let shares = versions.iter().map(share).collect();
@@ -192,8 +197,14 @@ mod tests {
         assert_eq!(chosen(&[&[1, 2], &[1, 2], &[1], &[1]]), Choice::Undecided);
         // One was heard of: with two more it is still not four.
         assert_eq!(chosen(&[&[1, 2], &[1], &[1], &[1]]), found(1));
-        assert_eq!(chosen(&[&[1, 2], &[1, 2], &[1], &[1], &[1], &[1]]), found(1));
-        assert_eq!(chosen(&[&[1, 2], &[1, 2], &[1, 2], &[1, 2], &[1], &[1]]), found(2));
+        assert_eq!(
+            chosen(&[&[1, 2], &[1, 2], &[1], &[1], &[1], &[1]]),
+            found(1)
+        );
+        assert_eq!(
+            chosen(&[&[1, 2], &[1, 2], &[1, 2], &[1, 2], &[1], &[1]]),
+            found(2)
+        );
         assert_eq!(chosen(&[&[], &[], &[], &[]]), Choice::Found(None));
         assert_eq!(chosen(&[&[], &[], &[3], &[]]), Choice::Found(None));
     }

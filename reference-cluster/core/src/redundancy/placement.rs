@@ -33,7 +33,10 @@ mod tests {
             first[ranking[0].0 as usize] += 1;
         }
         // Binomial with mean 1000 and deviation 28: six deviations.
-        assert!(first.iter().all(|count| count.abs_diff(1_000) < 170), "{first:?}");
+        assert!(
+            first.iter().all(|count| count.abs_diff(1_000) < 170),
+            "{first:?}"
+        );
     }
 
     #[test]

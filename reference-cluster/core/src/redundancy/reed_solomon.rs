@@ -156,7 +156,9 @@ mod tests {
 
     fn left<'s>(shards: &'s [Vec<u8>], pattern: u32) -> Vec<Shard<'s>> {
         let indexed = shards.iter().map(Vec::as_slice).enumerate();
-        indexed.filter(|(index, _)| pattern >> index & 1 == 1).collect()
+        indexed
+            .filter(|(index, _)| pattern >> index & 1 == 1)
+            .collect()
     }
 
     #[test]
@@ -174,7 +176,10 @@ mod tests {
                     let expected = if enough {
                         Ok(value.clone())
                     } else {
-                        Err(TooFew { left: shards.len(), needed: k })
+                        Err(TooFew {
+                            left: shards.len(),
+                            needed: k,
+                        })
                     };
                     assert_eq!(decoded, expected, "{k}+{m}, {length} bytes, {pattern:b}");
                 }
@@ -191,7 +196,10 @@ mod tests {
         some.reverse();
         assert_eq!(code.decode(&some, 31), Ok(value));
         let doubled = [some[0], some[0], some[1], some[2]];
-        assert_eq!(code.decode(&doubled, 31), Err(TooFew { left: 3, needed: 4 }));
+        assert_eq!(
+            code.decode(&doubled, 31),
+            Err(TooFew { left: 3, needed: 4 })
+        );
     }
 
     #[test]
@@ -201,7 +209,12 @@ mod tests {
         let code = Code::new(200, 56).unwrap();
         let value = value(1_000, 9);
         let shards = code.encode(&value);
-        let last: Vec<Shard<'_>> = shards.iter().map(Vec::as_slice).enumerate().skip(56).collect();
+        let last: Vec<Shard<'_>> = shards
+            .iter()
+            .map(Vec::as_slice)
+            .enumerate()
+            .skip(56)
+            .collect();
         assert_eq!(code.decode(&last, 1_000), Ok(value));
     }
 }

@@ -140,7 +140,9 @@ impl Keeper {
             place,
             standing_in: None,
         });
-        targets.filter(|target| target.node != self.setting.me).collect()
+        targets
+            .filter(|target| target.node != self.setting.me)
+            .collect()
     }
 
     pub(super) fn look_at_repair(&mut self, number: u64, operation: &mut Operation) {

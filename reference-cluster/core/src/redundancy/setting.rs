@@ -72,7 +72,9 @@ impl Setting {
             Redundancy::Erasure(options) => erasure(options)?,
         };
         let counts = [terms.read, terms.write];
-        let impossible = counts.iter().any(|count| *count == 0 || *count > terms.copies);
+        let impossible = counts
+            .iter()
+            .any(|count| *count == 0 || *count > terms.copies);
         if impossible || terms.copies > names.len() || terms.patience.is_zero() {
             return Err(ConfigError::Value {
                 key: "redundancy",
@@ -183,14 +185,24 @@ mod tests {
             assert!(terms.read >= terms.needed && terms.write >= terms.needed);
             if k > m {
                 let live = terms.copies - m as usize;
-                assert!(terms.read <= live && terms.write <= live, "{k}+{m}: {terms:?}");
+                assert!(
+                    terms.read <= live && terms.write <= live,
+                    "{k}+{m}: {terms:?}"
+                );
             }
         }
     }
 
     #[test]
     fn numbers_that_cannot_work_are_refused() {
-        let quorum = |n, r, w| Redundancy::Quorum(Quorum { n, r, w, ..Quorum::default() });
+        let quorum = |n, r, w| {
+            Redundancy::Quorum(Quorum {
+                n,
+                r,
+                w,
+                ..Quorum::default()
+            })
+        };
         assert!(setting(&quorum(3, 2, 2), 3).is_ok());
         for wrong in [quorum(3, 0, 2), quorum(3, 2, 4), quorum(4, 2, 2)] {
             assert!(setting(&wrong, 3).is_err(), "{wrong:?}");

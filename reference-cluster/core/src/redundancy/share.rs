@@ -63,9 +63,9 @@ impl Share {
         } = self.version;
         let numbers = [counter, u64::from(node.0), stamp.0, u64::from(self.index)];
         let sum = crc32c::crc32c(key.as_bytes());
-        let sum = numbers
-            .iter()
-            .fold(sum, |sum, number| crc32c::crc32c_append(sum, &number.to_be_bytes()));
+        let sum = numbers.iter().fold(sum, |sum, number| {
+            crc32c::crc32c_append(sum, &number.to_be_bytes())
+        });
         crc32c::crc32c_append(sum, &self.bytes)
     }
 }
@@ -84,7 +84,12 @@ mod tests {
 
     #[test]
     fn the_counter_comes_first_then_the_node_then_the_moment() {
-        let ordered = [version(1, 2, 9), version(2, 0, 5), version(2, 0, 6), version(2, 1, 1)];
+        let ordered = [
+            version(1, 2, 9),
+            version(2, 0, 5),
+            version(2, 0, 6),
+            version(2, 1, 1),
+        ];
         assert!(ordered.is_sorted());
     }
 
@@ -94,10 +99,22 @@ mod tests {
         assert!(share.is_sound("k"));
         assert!(!share.is_sound("l"));
         let changed = [
-            Share { index: 3, ..share.clone() },
-            Share { version: version(2, 1, 7), ..share.clone() },
-            Share { bytes: vec![1, 2, 2], ..share.clone() },
-            Share { checksum: share.checksum ^ 1, ..share },
+            Share {
+                index: 3,
+                ..share.clone()
+            },
+            Share {
+                version: version(2, 1, 7),
+                ..share.clone()
+            },
+            Share {
+                bytes: vec![1, 2, 2],
+                ..share.clone()
+            },
+            Share {
+                checksum: share.checksum ^ 1,
+                ..share
+            },
         ];
         assert!(changed.iter().all(|share| !share.is_sound("k")));
     }

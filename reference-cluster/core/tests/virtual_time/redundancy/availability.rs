@@ -13,7 +13,11 @@ const ROUNDS: u32 = 300;
 
 /// The textbook's figure.
 fn expected(n: u32, q: u32, a: f64) -> f64 {
-    let choose = |k: u32| (0..k).fold(1.0, |product, i| product * f64::from(n - i) / f64::from(i + 1));
+    let choose = |k: u32| {
+        (0..k).fold(1.0, |product, i| {
+            product * f64::from(n - i) / f64::from(i + 1)
+        })
+    };
     let exactly = |i: u32| choose(i) * a.powi(i as i32) * (1.0 - a).powi((n - i) as i32);
     (q..=n).map(exactly).sum()
 }
@@ -58,7 +62,10 @@ fn agrees(n: u32, q: u32, redundancy: Redundancy, a: f64) {
     let (measured, expected) = (simulated(n, redundancy, a, 7), expected(n, q, a));
     let deviation = (expected * (1.0 - expected) / f64::from(ROUNDS)).sqrt();
     let off = (measured - expected).abs();
-    assert!(off <= 4.0 * deviation, "{q} of {n}: {measured:.3}, not {expected:.3}");
+    assert!(
+        off <= 4.0 * deviation,
+        "{q} of {n}: {measured:.3}, not {expected:.3}"
+    );
 }
 
 #[test]

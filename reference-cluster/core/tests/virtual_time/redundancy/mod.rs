@@ -59,5 +59,9 @@ fn nodes(size: u32, redundancy: Redundancy, seed: u64) -> World {
 
 fn notes(world: &World, name: &str) -> usize {
     let named = |event: &Event| event.name() == name;
-    world.notes.iter().filter(|(_, _, event)| named(event)).count()
+    world
+        .notes
+        .iter()
+        .filter(|(_, _, event)| named(event))
+        .count()
 }

@@ -127,7 +127,11 @@ fn hints_outlive_the_node_that_keeps_them() {
         world.start(0);
         world.start(2);
         world.run_for(Duration::from_secs(1));
-        assert_eq!(alone_with(&mut world, 2, &values), KEYS as usize, "seed {seed}");
+        assert_eq!(
+            alone_with(&mut world, 2, &values),
+            KEYS as usize,
+            "seed {seed}"
+        );
     }
 }
 
@@ -135,7 +139,11 @@ fn hints_outlive_the_node_that_keeps_them() {
 fn a_repair_that_is_cut_short_by_death_is_done_again() {
     for seed in 0..40 {
         let mut random = Random::keyed(seed, "death", "");
-        let quorum = if seed % 2 == 0 { comparing() } else { handing_over() };
+        let quorum = if seed % 2 == 0 {
+            comparing()
+        } else {
+            handing_over()
+        };
         let mut world = nodes(3, Redundancy::Quorum(quorum), seed);
         let mut clients = Clients::default();
         world.kill(2);
@@ -150,7 +158,11 @@ fn a_repair_that_is_cut_short_by_death_is_done_again() {
         }
         world.start(2);
         world.run_for(Duration::from_secs(1));
-        assert_eq!(alone_with(&mut world, 2, &values), KEYS as usize, "seed {seed}");
+        assert_eq!(
+            alone_with(&mut world, 2, &values),
+            KEYS as usize,
+            "seed {seed}"
+        );
     }
 }
 
@@ -191,7 +203,10 @@ fn a_copy_that_changed_on_the_disk_is_noticed_and_given_back_by_others() {
         assert_eq!(notes(&world, "copy.repaired"), KEYS as usize);
     }
     let (right, _) = after_damage(1, Some(Flaw::DamageBelieved));
-    assert_eq!(right, 0, "whoever looks at no checksum answers what nobody wrote");
+    assert_eq!(
+        right, 0,
+        "whoever looks at no checksum answers what nobody wrote"
+    );
 }
 
 #[test]
@@ -225,7 +240,11 @@ fn nodes_that_agree_exchange_one_digest_a_comparison() {
     world.run_for(milliseconds(500));
     world.traced = true;
     world.run_for(Duration::from_secs(1));
-    let compares = world.trace.iter().filter(|line| line.contains("Compare {")).count();
+    let compares = world
+        .trace
+        .iter()
+        .filter(|line| line.contains("Compare {"))
+        .count();
     // Three nodes, one comparison each 100 ms, each of one message.
     assert!((27..=33).contains(&compares), "{compares} messages");
     assert!(!world.trace.iter().any(|line| line.contains("Leaf {")));

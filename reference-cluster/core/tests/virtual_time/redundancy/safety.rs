@@ -144,7 +144,13 @@ fn quorums_that_meet_are_linearizable_whatever_repairs_their_copies() {
         (3, slow(quorum(3, 1))),
         (3, unrepaired(quorum(2, 2))),
         (5, slow(quorum(2, 2))),
-        (5, Quorum { n: 5, ..slow(quorum(3, 3)) }),
+        (
+            5,
+            Quorum {
+                n: 5,
+                ..slow(quorum(3, 3))
+            },
+        ),
     ] {
         let redundancy = Redundancy::Quorum(options.clone());
         let (violations, done) = broken(0..25, size, &redundancy, None);
@@ -256,6 +262,9 @@ fn one_node_a_key_is_served_by_any_and_lost_with_its_node() {
     world.run_for(Duration::from_millis(500));
     let served = clients.successes(&world) - 30;
     // Ten of thirty in the mean, deviation 2.6.
-    assert!((12..=28).contains(&served), "{served} of 30 with two of three nodes");
+    assert!(
+        (12..=28).contains(&served),
+        "{served} of 30 with two of three nodes"
+    );
     assert_eq!(notes(&world, "redundancy.degraded"), 2);
 }
