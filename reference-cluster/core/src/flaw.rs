@@ -141,6 +141,9 @@ flaws! {
     /// redundancy/holding: shards of the version before go with the first of the next one, of which
     /// there may never be enough.
     OldShardsDropped = "old-shards-dropped",
+    /// redundancy/holding: a node that let go of shards does not say so; who hears of them from too few
+    /// others takes a version that is older still.
+    RetirementUntold = "retirement-untold",
     /// redundancy/repairing: what is kept for a node that was away is never handed over.
     HintsNotDelivered = "hints-not-delivered",
     /// redundancy/notes: no checksum is looked at when copies are read back.

@@ -8,13 +8,13 @@
 //!
 //! Invariant: "not done" is said only of a write that no node was told to hold.
 
-use shakedown_contracts::node::{Answer, ApiError, ApiErrorKind, ValueAnswer};
+use shakedown_contracts::node::{Answer as Done, ApiError, ApiErrorKind, ValueAnswer};
 use shakedown_contracts::strategy::ReadRepair;
 
 use super::keeper::Keeper;
 use super::message::{NO_OPERATION, RedundancyMessage};
-use super::operation::{Choice, Operation, Purpose, Stage, Target, Written};
-use super::share::{Share, Version};
+use super::operation::{Answer, Choice, Operation, Purpose, Stage, Target, Written};
+use super::share::Version;
 use crate::flaw::Flaw;
 use crate::interface::{ClientReply, ClientRequest, Output, Peer, RequestId};
 
@@ -107,13 +107,12 @@ impl Keeper {
         self.post(node, RedundancyMessage::Read { operation, key });
     }
 
-    pub(super) fn on_held(&mut self, from: Peer, number: u64, key: &str, shares: Vec<Share>) {
-        if shares.iter().any(|share| !share.is_sound(key)) {
+    pub(super) fn on_held(&mut self, from: Peer, number: u64, key: &str, answer: Answer) {
+        if answer.shares.iter().any(|share| !share.is_sound(key)) {
             return;
         }
         if number == NO_OPERATION {
-            let newest = shares.iter().map(|share| share.version).max();
-            if let Some(newest) = newest {
+            if let Some(newest) = answer.newest() {
                 self.has_arrived(from, key, newest);
             }
             return;
@@ -121,7 +120,7 @@ impl Keeper {
         let operation = self.operations.get_mut(&number);
         let part = operation.filter(|operation| operation.target(from).is_some());
         if let Some(operation) = part {
-            operation.answers.insert(from, shares);
+            operation.answers.insert(from, answer);
             self.advance(number);
         }
     }
@@ -182,7 +181,7 @@ impl Keeper {
 
     fn look_at_read(&mut self, number: u64, operation: &mut Operation) {
         match operation.choose(&self.setting.terms) {
-            Choice::Undecided => {}
+            Choice::Undecided => self.ask_anew(number, operation),
             Choice::Found(None) => self.answer(operation),
             Choice::Found(Some(version)) => {
                 let value = self.setting.coding.value(operation.shares(version));
@@ -198,6 +197,18 @@ impl Keeper {
                 } else {
                     self.answer(operation);
                 }
+            }
+        }
+    }
+
+    /// All were heard and nothing can be said, because some answered before a write and some after it:
+    /// all are asked again, until the patience is over.
+    fn ask_anew(&mut self, number: u64, operation: &mut Operation) {
+        let heard = |node| operation.answers.contains_key(&node);
+        if operation.all(heard, |node| self.is_suspected(node)) {
+            operation.answers.clear();
+            for target in &operation.targets {
+                self.ask(number, &operation.key, target.node);
             }
         }
     }
@@ -267,7 +278,7 @@ impl Keeper {
                     }),
                 )
             }
-            Purpose::Put(id, _) => (id, ClientReply::Done(Answer { node, epoch: 0 })),
+            Purpose::Put(id, _) => (id, ClientReply::Done(Done { node, epoch: 0 })),
             Purpose::Repair { .. } => return,
         };
         self.out.push(Output::Reply { id, reply });

@@ -19,10 +19,12 @@ impl Keeper {
         if self.setting.terms.sloppy {
             shares.extend(self.absences.hints_of(&key).cloned());
         }
+        let complete = self.holdings.complete(&key);
         let held = RedundancyMessage::Held {
             operation,
             key,
             shares,
+            complete: complete.filter(|_| !self.has(Flaw::RetirementUntold)),
         };
         self.post_durable(ticket, from, held);
     }

@@ -78,6 +78,11 @@ impl Holdings {
         Some(*version)
     }
 
+    /// The version of the key that is known to be complete.
+    pub fn complete(&self, key: &str) -> Option<Version> {
+        self.keys.get(key)?.complete
+    }
+
     /// All shares kept of the key, oldest first, and the ticket with which they are durable; `None`
     /// when the key is damaged.
     pub fn read(&self, key: &str) -> Option<(Vec<Share>, Ticket)> {
@@ -130,14 +135,13 @@ impl Holdings {
         self.damaged.iter()
     }
 
-    /// All shares, key by key.
-    pub fn all(&self) -> Vec<(String, Vec<Share>)> {
-        let shares = |holding: &Holding| {
+    /// All shares, key by key, and which version is known to be complete.
+    pub fn all(&self) -> Vec<(String, Vec<Share>, Option<Version>)> {
+        let whole = |(key, holding): (&String, &Holding)| {
             let shares = holding.shares.values();
-            shares.map(|(share, _)| share.clone()).collect()
+            let shares = shares.map(|(share, _)| share.clone()).collect();
+            (key.clone(), shares, holding.complete)
         };
-        let keys = self.keys.iter();
-        keys.map(|(key, holding)| (key.clone(), shares(holding)))
-            .collect()
+        self.keys.iter().map(whole).collect()
     }
 }

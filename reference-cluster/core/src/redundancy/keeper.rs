@@ -15,7 +15,7 @@ use super::absences::Absences;
 use super::holdings::Holdings;
 use super::message::RedundancyMessage;
 use super::notes::{Memory, Note, ReadBack};
-use super::operation::Operation;
+use super::operation::{Answer, Operation};
 use super::setting::Setting;
 use crate::detector::watch::SelfPortrait;
 use crate::flaw::Flaw;
@@ -137,7 +137,8 @@ impl Keeper {
                 operation,
                 key,
                 shares,
-            } => self.on_held(from, operation, &key, shares),
+                complete,
+            } => self.on_held(from, operation, &key, Answer { shares, complete }),
             RedundancyMessage::Write {
                 operation,
                 key,

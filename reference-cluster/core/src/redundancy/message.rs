@@ -31,6 +31,8 @@ pub enum RedundancyMessage {
         key: String,
         /// Every version held, oldest first; none for an absent key.
         shares: Vec<Share>,
+        /// A version that enough nodes hold: what is older may have been held here once.
+        complete: Option<Version>,
     },
     /// Coordinator to a node: hold this.
     Write {

@@ -34,7 +34,7 @@ pub(super) enum Note {
 /// All that is held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
-    pub kept: Vec<(String, Vec<Share>)>,
+    pub kept: Vec<(String, Vec<Share>, Option<Version>)>,
     pub damaged: Vec<String>,
     pub hints: Vec<(Peer, String, Share)>,
 }
@@ -61,9 +61,12 @@ impl ReadBack {
             for key in memory.damaged {
                 back.holdings.damage(&key);
             }
-            for (key, shares) in memory.kept {
+            for (key, shares, complete) in memory.kept {
                 for share in shares {
                     back.keep(&key, share, durable_with, believe);
+                }
+                if let Some(version) = complete {
+                    back.holdings.retire(&key, version);
                 }
             }
             for (peer, key, share) in memory.hints {

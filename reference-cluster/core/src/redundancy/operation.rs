@@ -3,8 +3,9 @@
 //! **Which value a reader takes.** The newest version heard of, where enough of its shares are there.
 //! One that too few nodes can hold (those heard of and all that were not heard) was never
 //! acknowledged and never returned by a read: it is passed over, and the next older one looked at.
-//! In between nothing can be said yet. Whole copies are the case of one share being enough: the
-//! newest version heard of is taken.
+//! In between nothing can be said yet. Nor is anything older than a version that some node knows to
+//! be complete: who knew it may have let go of shares that it held when it was acknowledged. Whole
+//! copies are the case of one share being enough: the newest version heard of is taken.
 //!
 //! Invariant: a version that a read returned before, or a write was acknowledged with, is held by
 //! `write` nodes, so a later read of `read` nodes hears of it and never passes it over.
@@ -72,6 +73,22 @@ pub(super) enum Choice {
     Undecided,
 }
 
+/// What a node said that it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub shares: Vec<Share>,
+    /// What is older than this may have been held and let go.
+    pub complete: Option<Version>,
+}
+
+impl Answer {
+    /// The newest version that the node knows to be there.
+    pub fn newest(&self) -> Option<Version> {
+        let shares = self.shares.iter().map(|share| share.version);
+        shares.chain(self.complete).max()
+    }
+}
+
 /// One request under way.
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -80,7 +97,7 @@ pub(super) struct Operation {
     pub stage: Stage,
     pub targets: Vec<Target>,
     /// What nodes said that they hold.
-    pub answers: BTreeMap<Peer, Vec<Share>>,
+    pub answers: BTreeMap<Peer, Answer>,
     /// Nodes that hold what was written.
     pub stored: BTreeSet<Peer>,
     /// Nodes that were told to hold it after all, when the client had its answer.
@@ -112,31 +129,39 @@ impl Operation {
 
     /// The newest version that any node said it holds.
     pub fn newest(&self) -> Option<Version> {
-        let shares = self.answers.values().flatten();
-        shares.map(|share| share.version).max()
+        self.answers.values().filter_map(Answer::newest).max()
     }
 
     /// Nodes that said they hold this version.
     pub fn holders(&self, version: Version) -> BTreeSet<Peer> {
-        let holds = |shares: &Vec<Share>| shares.iter().any(|share| share.version == version);
-        let holders = self.answers.iter().filter(|(_, shares)| holds(shares));
-        holders.map(|(node, _)| *node).collect()
+        let mut holders: BTreeSet<Peer> = BTreeSet::new();
+        for (node, answer) in &self.answers {
+            if answer.shares.iter().any(|share| share.version == version) {
+                holders.insert(*node);
+            }
+        }
+        holders
     }
 
     /// The shares of a version that were heard of.
     pub fn shares(&self, version: Version) -> impl Iterator<Item = &Share> {
-        let shares = self.answers.values().flatten();
+        let shares = self.answers.values().flat_map(|answer| &answer.shares);
         shares.filter(move |share| share.version == version)
     }
 
     /// The version that a reader takes.
     pub fn choose(&self, terms: &Terms) -> Choice {
         let mut holders: BTreeMap<Version, usize> = BTreeMap::new();
-        for share in self.answers.values().flatten() {
+        for share in self.answers.values().flat_map(|answer| &answer.shares) {
             *holders.entry(share.version).or_default() += 1;
         }
+        let complete = self.answers.values().filter_map(|answer| answer.complete);
+        let complete = complete.max();
         let silent = terms.copies.saturating_sub(self.answers.len());
         for (version, holders) in holders.into_iter().rev() {
+            if Some(version) < complete {
+                return Choice::Undecided;
+            }
             if holders >= terms.needed {
                 return Choice::Found(Some(version));
             }
@@ -144,7 +169,10 @@ impl Operation {
                 return Choice::Undecided;
             }
         }
-        Choice::Found(None)
+        match complete {
+            Some(_) => Choice::Undecided,
+            None => Choice::Found(None),
+        }
     }
 
     /// True when every node that takes part is among these, or is not waited for.
@@ -172,6 +200,10 @@ mod tests {
 
     /// Four and two: a write is held by four, and four answers are waited for.
     fn chosen(answers: &[&[u64]]) -> Choice {
+        chosen_beside(answers, None)
+    }
+
+    fn chosen_beside(answers: &[&[u64]], complete: Option<u64>) -> Choice {
         let names = (0..6).map(|number| format!("n{number}")).collect();
         let options = Redundancy::Erasure(Erasure::default());
         let setting = Setting::new(&options, names, Peer(0), Planted::default()).unwrap();
@@ -184,7 +216,9 @@ mod tests {
         for (node, versions) in (0..).zip(answers) {
             let share = |counter: &u64| Share::new("k", version(*counter), node, Vec::new());
             let shares = versions.iter().map(share).collect();
-            operation.answers.insert(Peer(node), shares);
+            let complete = complete.map(version);
+            let answer = Answer { shares, complete };
+            operation.answers.insert(Peer(node), answer);
         }
         operation.choose(&setting.terms)
     }
@@ -206,6 +240,15 @@ mod tests {
             found(2)
         );
         assert_eq!(chosen(&[&[], &[], &[], &[]]), Choice::Found(None));
+        assert_eq!(chosen_beside(&[&[1], &[1], &[1], &[1]], Some(1)), found(1));
+        assert_eq!(
+            chosen_beside(&[&[1], &[1], &[1], &[1]], Some(2)),
+            Choice::Undecided
+        );
+        assert_eq!(
+            chosen_beside(&[&[], &[], &[], &[]], Some(2)),
+            Choice::Undecided
+        );
         assert_eq!(chosen(&[&[], &[], &[3], &[]]), Choice::Found(None));
     }
 }

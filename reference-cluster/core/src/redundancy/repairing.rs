@@ -100,10 +100,10 @@ impl Keeper {
         };
         for target in operation.targets.clone() {
             let node = target.node;
-            let Some(shares) = operation.answers.get(&node) else {
+            let Some(answer) = operation.answers.get(&node) else {
                 continue;
             };
-            let behind = shares.iter().all(|share| share.version < version);
+            let behind = answer.newest() < Some(version);
             if behind && !operation.stored.contains(&node) && operation.told.insert(node) {
                 self.tell(NO_OPERATION, operation, &target);
             }

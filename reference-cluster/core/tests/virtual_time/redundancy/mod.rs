@@ -21,7 +21,7 @@ fn strategy(redundancy: Redundancy) -> Strategy {
     }
 }
 
-/// Quorums of three nodes that nothing repairs.
+/// Quorums of three nodes that nothing repairs, and that soon give up a write half done.
 fn bare(r: u32, w: u32) -> Quorum {
     Quorum {
         r,
@@ -29,6 +29,7 @@ fn bare(r: u32, w: u32) -> Quorum {
         hinted_handoff: false,
         read_repair: ReadRepair::None,
         anti_entropy: AntiEntropy::None,
+        patience: Duration::from_millis(60),
         ..Quorum::default()
     }
 }
