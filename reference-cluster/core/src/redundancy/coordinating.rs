@@ -295,7 +295,12 @@ impl Keeper {
                 }
                 over
             }
-            Purpose::Get(_) if self.setting.terms.read_repair == ReadRepair::None => true,
+            Purpose::Get(_)
+                if self.setting.terms.read_repair == ReadRepair::None
+                    || self.has(Flaw::ReadsNotWrittenBack) =>
+            {
+                true
+            }
             Purpose::Get(_) => {
                 self.repair_stragglers(operation);
                 let heard = |node| operation.answers.contains_key(&node);

@@ -153,12 +153,12 @@ fn quorums_that_meet_are_linearizable_whatever_repairs_their_copies() {
         ),
     ] {
         let redundancy = Redundancy::Quorum(options.clone());
-        let (violations, done) = broken(0..25, size, &redundancy, None);
+        let (violations, done) = broken(0..15, size, &redundancy, None);
         assert_eq!(violations, [""; 0], "{options:?}");
         successes += done;
     }
-    // Little would be proved if little succeeded: about a third of some 40,000.
-    assert!(successes > 12_000, "{successes} successes");
+    // Little would be proved if little succeeded of some 20,000.
+    assert!(successes > 8_000, "{successes} successes");
 }
 
 #[test]
@@ -199,11 +199,56 @@ fn sloppy_quorums_are_not_linearizable() {
     assert!(violations.len() > 2, "{violations:?}");
 }
 
+/// A write whose node is cut off in the middle of it: some others hold it, or none.
+fn half_written(
+    size: u32,
+    redundancy: Redundancy,
+    seed: u64,
+    flaw: Option<Flaw>,
+) -> (World, Clients) {
+    let mut world = World::flawed(size, strategy(redundancy), seed, flaw);
+    let mut clients = Clients::default();
+    let mut random = Random::keyed(seed, "half", "");
+    world.run_for(Duration::from_millis(300));
+    clients.put(&mut world, 1, "k");
+    world.run_for(Duration::from_millis(100));
+    clients.put(&mut world, 0, "k");
+    let half = random.duration_up_to(Duration::from_millis(3));
+    world.run_for(half);
+    world.isolate(0);
+    world.run_for(Duration::from_millis(150));
+    world.heal();
+    world.run_for(Duration::from_millis(300));
+    // One after the other: none may return less than the one before.
+    for turn in 0..10 {
+        clients.get(&mut world, turn % size, "k");
+        world.run_for(Duration::from_millis(100));
+    }
+    (world, clients)
+}
+
+/// Seeds in which the reads after half a write contradict each other.
+fn turned_back(quorum: &Quorum, flaw: Option<Flaw>) -> usize {
+    let turned = |seed: &u64| {
+        let redundancy = Redundancy::Quorum(quorum.clone());
+        let (world, clients) = half_written(3, redundancy, *seed, flaw);
+        !clients.violations(&world).is_empty()
+    };
+    (0..60).filter(turned).count()
+}
+
 #[test]
 fn without_write_back_a_later_read_returns_less_than_an_earlier_one() {
-    let redundancy = Redundancy::Quorum(bare(2, 2));
-    let (violations, _) = broken(0..60, 3, &redundancy, None);
-    assert!(!violations.is_empty(), "no seed shows it");
+    assert_eq!(turned_back(&bare_with_write_back(), None), 0);
+    let unrepaired = turned_back(&bare(2, 2), None);
+    assert!(unrepaired > 3, "{unrepaired} of 60 seeds");
+    let flaw = Some(Flaw::ReadsNotWrittenBack);
+    let unrepaired = turned_back(&bare_with_write_back(), flaw);
+    assert!(
+        unrepaired > 0,
+        "{} is not noticed",
+        Flaw::ReadsNotWrittenBack.name()
+    );
 }
 
 #[test]
@@ -212,7 +257,6 @@ fn planted_mistakes_are_noticed() {
     for flaw in [
         Flaw::CountsOneCopy,
         Flaw::VersionFromOneCopy,
-        Flaw::ReadsNotWrittenBack,
         Flaw::OlderOverwrites,
     ] {
         let (violations, _) = broken(0..60, 3, &quorum, Some(flaw));
@@ -227,30 +271,31 @@ fn bare_with_write_back() -> Quorum {
     }
 }
 
-/// Reads in the end that were not answered.
+/// Seeds in which a key cannot be read after half a write.
 fn unreadable(flaw: Option<Flaw>) -> usize {
-    let mut unreadable = 0;
-    for seed in 0..20 {
+    let unreadable = |seed: &u64| {
         let redundancy = Redundancy::Erasure(Erasure {
             hinted_handoff: false,
             patience: Duration::from_millis(60),
             ..erasure(4, 2)
         });
-        let (mut world, mut clients) = Chaos::new(6, redundancy, seed, flaw).run();
-        let before = clients.successes(&world);
-        for key in 0..KEYS {
-            clients.get(&mut world, 0, &format!("k{key}"));
-        }
-        world.run_for(Duration::from_millis(500));
-        unreadable += KEYS as usize - (clients.successes(&world) - before);
-    }
-    unreadable
+        let (world, clients) = half_written(6, redundancy, *seed, flaw);
+        assert_eq!(clients.violations(&world), [""; 0], "seed {seed}");
+        // One or two writes and ten reads.
+        clients.successes(&world) < 11
+    };
+    (0..60).filter(unreadable).count()
 }
 
 #[test]
 fn a_shard_that_goes_before_the_next_version_is_complete_leaves_a_key_that_nobody_can_read() {
     assert_eq!(unreadable(None), 0);
-    assert!(unreadable(Some(Flaw::OldShardsDropped)) > 0);
+    let unreadable = unreadable(Some(Flaw::OldShardsDropped));
+    assert!(
+        unreadable > 0,
+        "{} is not noticed",
+        Flaw::OldShardsDropped.name()
+    );
 }
 
 #[test]
