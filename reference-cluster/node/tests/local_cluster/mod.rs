@@ -129,12 +129,9 @@ impl Cluster {
         assert!(self.running[node].is_none());
         let output = fs::File::create(self.output_path(node)).unwrap();
         if let Some(recordings) = &mut self.recordings {
-            let name = format!("{}.{}", self.members[node].name, recordings.len());
-            let path = self
-                .folder
-                .path()
-                .join(name)
-                .with_added_extension("recording");
+            let life = recordings.len();
+            let name = format!("{}.{life}.recording", self.members[node].name);
+            let path = self.folder.path().join(name);
             command.env(RECORD_VARIABLE, &path);
             recordings.push(path);
         }
