@@ -18,15 +18,19 @@ use crate::{partition, selector, suggestion};
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes: known by name alone.
+    pub companions: Vec<String>,
     pub groups: Vec<String>,
 }
 
 impl Endpoints {
     /// Of a target and its clients.
-    pub fn new(nodes: &[String], groups: &[ClientGroup]) -> Self {
+    pub fn new(target: &Target, groups: &[ClientGroup]) -> Self {
         let groups = groups.iter().map(|group| group.name.clone()).collect();
+        let companions = target.companions.iter().map(|one| one.name.clone());
         Endpoints {
-            nodes: nodes.to_vec(),
+            nodes: target.nodes.clone(),
+            companions: companions.collect(),
             groups,
         }
     }
@@ -54,14 +58,7 @@ pub(crate) enum Timing {
 }
 
 /// Events of the format that this version does not see yet, by their first part.
-const EVENTS_NOT_YET: &[&str] = &[
-    "transaction",
-    "saga",
-    "balancer",
-    "supervisor",
-    "read",
-    "write",
-];
+const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "supervisor", "read", "write"];
 
 /// All faults of the experiment, in file order.
 pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {
@@ -383,7 +380,19 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
+    let balanced = target.strategy.balancing.is_some();
     for planned in planned {
+        if balanced && matches!(planned.fault.nodes, Selector::Primary | Selector::Backups) {
+            let message = format!(
+                "`{}` acts on `{}`, and behind a balancer no node is that",
+                planned.fault.name, planned.fault.nodes
+            );
+            let hint =
+                "name backends, such as `nodes = [\"n1\"]`, or the balancer, `nodes = [\"b1\"]`";
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
+            continue;
+        }
         if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",
