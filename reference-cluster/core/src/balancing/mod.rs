@@ -26,6 +26,8 @@ mod queue;
 mod requests;
 mod ring;
 mod stateless;
+#[cfg(test)]
+mod tests;
 
 use shakedown_contracts::node::{MemberKind, NodeConfig};
 use shakedown_contracts::strategy::Balancing;
