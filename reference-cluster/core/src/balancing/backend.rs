@@ -26,6 +26,7 @@ use crate::message::Message;
 #[derive(Debug)]
 pub(super) struct Backend {
     name: String,
+    balancers: Vec<Peer>,
     options: Options,
     queue: Queue,
     /// What is in service, by when it is done and in which order it began.
@@ -35,13 +36,19 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub fn new(name: String, options: Options, seed: u64, planted: Planted) -> Self {
+    pub fn new(
+        (name, balancers): (String, Vec<Peer>),
+        options: Options,
+        seed: u64,
+        planted: Planted,
+    ) -> Self {
         let shedding = match planted.has(Flaw::ShedsNothing) {
             true => Shedding::None,
             false => options.shedding,
         };
         Backend {
             name,
+            balancers,
             options,
             queue: Queue::new(options.queue, shedding),
             serving: BTreeMap::new(),
@@ -120,8 +127,11 @@ impl Machine for Backend {
                 self.work(now, job, out);
             }
             BalancingMessage::Cancel { id } => self.cancel(now, id, out),
+            BalancingMessage::Hello {} => self.reconnected(now, from, out),
             // Only a balancer waits for these.
-            BalancingMessage::Done { .. } | BalancingMessage::Refused { .. } => {}
+            BalancingMessage::Here {}
+            | BalancingMessage::Done { .. }
+            | BalancingMessage::Refused { .. } => {}
         }
     }
 
@@ -137,9 +147,16 @@ impl Machine for Backend {
         out.push(Output::Reply { id, reply });
     }
 
-    /// The balancer's attempts have failed by then; that their work is done all the same is what
-    /// happens to real ones too.
-    fn reconnected(&mut self, _now: Moment, _peer: Peer, _out: &mut Vec<Output>) {}
+    /// Says that it can be heard; lost where the connection has just broken. The balancer's attempts
+    /// have failed by then, and their work is done all the same, as by real backends.
+    fn reconnected(&mut self, _now: Moment, peer: Peer, out: &mut Vec<Output>) {
+        if self.balancers.contains(&peer) {
+            out.push(Output::Send {
+                to: peer,
+                message: Message::Balancing(BalancingMessage::Here {}),
+            });
+        }
+    }
 
     fn suspicion_changed(&mut self, _: Moment, _: &BTreeSet<Peer>, _: &mut Vec<Output>) {}
 
@@ -206,8 +223,13 @@ mod tests {
             queue: 5,
             ..Options::default()
         };
-        for seed in 0..20 {
-            let mut backend = Backend::new("n1".into(), options, seed, Planted::default());
+        for seed in 0..5 {
+            let mut backend = Backend::new(
+                ("n1".into(), vec![Peer(5)]),
+                options,
+                seed,
+                Planted::default(),
+            );
             let (mut now, mut out) = (Moment(0), Vec::new());
             // 1000 a second for 30 s, three times what 3 ÷ 10 ms lets out.
             for number in 0..30_000 {
@@ -235,7 +257,8 @@ mod tests {
             service: Spread::Fixed,
             ..Options::default()
         };
-        let mut backend = Backend::new("n1".into(), options, 1, Planted::default());
+        let mut backend =
+            Backend::new(("n1".into(), vec![Peer(5)]), options, 1, Planted::default());
         let mut out = Vec::new();
         for number in 0..3 {
             backend.message(Moment(0), Peer(5), work(number), &mut out);

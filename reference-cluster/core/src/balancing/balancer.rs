@@ -21,6 +21,7 @@ use super::pool::Pool;
 use super::stateless::Machine;
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Output, Peer, RequestId};
+use crate::message::Message;
 
 /// Requests that may be open at once; more fail at once.
 const OPEN_REQUESTS_MAX: usize = 4096;
@@ -143,8 +144,15 @@ impl Machine for Balancer {
         self.pool.begin(now);
     }
 
-    fn message(&mut self, now: Moment, _: Peer, message: BalancingMessage, out: &mut Vec<Output>) {
+    fn message(
+        &mut self,
+        now: Moment,
+        from: Peer,
+        message: BalancingMessage,
+        out: &mut Vec<Output>,
+    ) {
         match message {
+            BalancingMessage::Here {} => self.pool.heard(from),
             BalancingMessage::Done { id } => {
                 if let Some(attempt) = self.attempt_of(id) {
                     self.served(now, attempt, out);
@@ -156,7 +164,9 @@ impl Machine for Balancer {
                 }
             }
             // Only a backend is told these.
-            BalancingMessage::Work { .. } | BalancingMessage::Cancel { .. } => {}
+            BalancingMessage::Hello {}
+            | BalancingMessage::Work { .. }
+            | BalancingMessage::Cancel { .. } => {}
         }
     }
 
@@ -189,6 +199,8 @@ impl Machine for Balancer {
         for attempt in lost {
             self.attempt_failed(now, attempt, out);
         }
+        let message = Message::Balancing(BalancingMessage::Hello {});
+        out.push(Output::Send { to: peer, message });
     }
 
     fn suspicion_changed(

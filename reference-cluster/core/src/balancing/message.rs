@@ -19,6 +19,11 @@ pub struct WorkId {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "balancing", rename_all = "kebab-case")]
 pub enum BalancingMessage {
+    /// Balancer to backend, first on each connection: can you be heard? Also makes a backend notice
+    /// that its own connection leads to a balancer that is gone.
+    Hello {},
+    /// Backend to balancer, in answer and first on each connection: from now on it can be heard.
+    Here {},
     /// Balancer to backend: do this.
     Work {
         /// For the answer.

@@ -9,6 +9,9 @@
 //! Invariants: a request is answered exactly once, after at most `timeout`. Nothing is written down,
 //! and an answer to a balancer that is gone answers nobody: both kinds may restart at any time.
 //!
+//! A balancer that has just begun asks a backend only once it has heard it: its answers could not
+//! come before that, and missing answers would be held against it.
+//!
 //! Sources: Envoy's outlier detection, retry budgets and slow start; Nygard, "Release It!" (circuit
 //! breaker); Dean and Barroso, "The Tail at Scale" (hedging); Bronson et al., "Metastable Failures in
 //! Distributed Systems" (why retries need a budget).
@@ -33,6 +36,7 @@ use shakedown_contracts::node::{MemberKind, NodeConfig};
 use shakedown_contracts::strategy::Balancing;
 
 use crate::flaw::Planted;
+use crate::interface::Peer;
 use crate::service::Service;
 
 /// The machine of one member of a balanced cluster: the balancer, or a backend.
@@ -51,8 +55,11 @@ pub fn service(
             Box::new(stateless::Stateless::new(name, balancer))
         }
         _ => {
-            let options = options.backend;
-            let backend = backend::Backend::new(name.clone(), options, config.seed, planted);
+            let members = (0..).map(Peer).zip(&config.members);
+            let balancers = members.filter(|(_, member)| member.kind == MemberKind::Balancer);
+            let balancers = balancers.map(|(peer, _)| peer).collect();
+            let (own, options) = ((name.clone(), balancers), options.backend);
+            let backend = backend::Backend::new(own, options, config.seed, planted);
             Box::new(stateless::Stateless::new(name, backend))
         }
     }

@@ -25,6 +25,8 @@ const FIRST_SHARE: f64 = 0.1;
 struct Seen {
     name: String,
     open: u32,
+    /// It has a connection on which it can answer, or had one.
+    heard: bool,
     suspected: bool,
     breaker: Option<Breaker>,
     /// Since when it is back.
@@ -52,6 +54,7 @@ impl Pool {
         let seen = |name: &String| Seen {
             name: name.clone(),
             open: 0,
+            heard: false,
             suspected: false,
             breaker: options.circuit_breaker.map(Breaker::new),
             back_since: None,
@@ -68,6 +71,14 @@ impl Pool {
     pub fn begin(&mut self, now: Moment) {
         if let Some(outliers) = &mut self.outliers {
             outliers.begin(now);
+        }
+    }
+
+    /// A backend can answer.
+    pub fn heard(&mut self, from: Peer) {
+        // Backends are the first members, in rank order.
+        if let Some(seen) = self.backends.get_mut(from.0 as usize) {
+            seen.heard = true;
         }
     }
 
@@ -88,7 +99,10 @@ impl Pool {
                 .as_ref()
                 .is_some_and(|one| one.is_out(*backend));
             let breaker = seen.breaker.as_ref();
-            !seen.suspected && !out && breaker.is_none_or(|one| one.admits(now, seen.open))
+            seen.heard
+                && !seen.suspected
+                && !out
+                && breaker.is_none_or(|one| one.admits(now, seen.open))
         };
         let backends = self.backends.iter().enumerate().filter(may);
         backends.map(|(backend, _)| backend).collect()
@@ -202,7 +216,10 @@ mod tests {
     fn pool(options: serde_json::Value) -> Pool {
         let options = serde_json::from_value(options).unwrap();
         let names = ["n1", "n2", "n3"].map(String::from);
-        Pool::new(&options, &names, 3, Planted::default())
+        let mut pool = Pool::new(&options, &names, 3, Planted::default());
+        assert!(pool.candidates(at(0)).is_empty(), "nobody was heard");
+        (0..3).for_each(|backend| pool.heard(Peer(backend)));
+        pool
     }
 
     fn at(millis: u64) -> Moment {
