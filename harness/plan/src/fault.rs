@@ -5,7 +5,7 @@ use std::ops::Range;
 use shakedown_contracts::catalogue;
 use shakedown_contracts::event::AFTER_EVENTS;
 use shakedown_contracts::fault::{
-    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, Selector,
+    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, PartitionShape, Selector,
 };
 use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Target};
 use shakedown_contracts::strategy::Replication;
@@ -380,17 +380,9 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
-    let balanced = target.strategy.balancing.is_some();
     for planned in planned {
-        if balanced && matches!(planned.fault.nodes, Selector::Primary | Selector::Backups) {
-            let message = format!(
-                "`{}` acts on `{}`, and behind a balancer no node is that",
-                planned.fault.name, planned.fault.nodes
-            );
-            let hint =
-                "name backends, such as `nodes = [\"n1\"]`, or the balancer, `nodes = [\"b1\"]`";
-            root.log
-                .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
+        if target.strategy.balancing.is_some() {
+            check_behind_balancer(root, planned, target);
             continue;
         }
         if alone && planned.fault.nodes == Selector::Backups {
@@ -402,5 +394,34 @@ pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], 
             root.log
                 .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
         }
+    }
+}
+
+/// Behind a balancer no node is primary, and links between backends carry nothing that serves.
+fn check_behind_balancer(root: &TableReader<'_>, planned: &Planned, target: &Target) {
+    let (name, nodes) = (&planned.fault.name, &planned.fault.nodes);
+    if matches!(nodes, Selector::Primary | Selector::Backups) {
+        let message = format!("`{name}` acts on `{nodes}`, and behind a balancer no node is that");
+        let hint = "name backends, such as `nodes = [\"n1\"]`, or the balancer: `nodes = [\"b1\"]`";
+        let hint = Some(hint.to_owned());
+        return root
+            .log
+            .invalid(&planned.span, "fault.nodes", message, hint);
+    }
+    let companion = |name: &String| target.companions.iter().any(|one| one.name == *name);
+    let names_balancer = matches!(nodes, Selector::Names(names) if names.iter().any(companion));
+    let between_backends = match &planned.fault.kind {
+        FaultKind::Delay { links, .. } | FaultKind::Loss { links, .. } => links.peers.is_empty(),
+        FaultKind::Partition { shape, .. } => !matches!(
+            shape,
+            PartitionShape::Grudge(_) | PartitionShape::FromTo { .. }
+        ),
+        _ => false,
+    };
+    if between_backends && !names_balancer {
+        let message = format!("`{name}` leaves alone the links between balancer and backends");
+        let hint = "name the other end: `peers = [\"b1\"]`, or `from` and `to` of a partition";
+        let hint = Some(hint.to_owned());
+        root.log.invalid(&planned.span, "fault", message, hint);
     }
 }

@@ -158,7 +158,11 @@ fn a_balancer_is_a_companion_in_front_of_backends_that_keep_nothing() {
             "[target.strategy]\nbalancing = {{ {options} }}\n[[fault]]\nkind = \"kill\"\nnodes = [\"b1\"]\n"
         );
         let plan = plan(&text);
-        let names: Vec<&str> = plan.target.members().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = plan
+            .target
+            .members()
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(names, ["n1", "n2", "n3", "b1"]);
         assert_eq!(plan.workload.kind.name(), "requests");
         assert!(!plan.workload.final_reads);
@@ -166,7 +170,9 @@ fn a_balancer_is_a_companion_in_front_of_backends_that_keep_nothing() {
         assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
         let described = describe(&plan);
         let lines = described.lines().filter(|line| {
-            ["balancing ", "replication ", "recovery log "].iter().any(|name| line.trim().starts_with(name))
+            ["balancing ", "replication ", "recovery log "]
+                .iter()
+                .any(|name| line.trim().starts_with(name))
         });
         lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
     };
@@ -174,7 +180,9 @@ fn a_balancer_is_a_companion_in_front_of_backends_that_keep_nothing() {
         "balancing",
         [
             balanced("kind = \"none\""),
-            balanced("kind = \"consistent-hash\", bound = \"none\", retry = \"budget\", hedging = \"95%\""),
+            balanced(
+                "kind = \"consistent-hash\", bound = \"none\", retry = \"budget\", hedging = \"95%\""
+            ),
             balanced(
                 "kind = \"power-of-two-choices\", health_check = true, slow_start = \"10s\", outlier_ejection = { max_ejection_percent = \"50%\" }, circuit_breaker = {}, backend = { slots = 2, shedding = \"codel\", service = \"fixed\" }"
             ),
