@@ -185,6 +185,22 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// A balancer gives a backend nothing more to do.
+    #[serde(rename = "balancer.ejected")]
+    BalancerEjected {
+        /// Which.
+        backend: String,
+        /// Why.
+        reason: Ejection,
+    },
+    /// A balancer gives a backend work again.
+    #[serde(rename = "balancer.restored")]
+    BalancerRestored {
+        /// Which.
+        backend: String,
+        /// Why it had none.
+        reason: Ejection,
+    },
 }
 
 impl Event {
@@ -211,6 +227,8 @@ impl Event {
             Event::Fenced { .. } => "fenced",
             Event::CheckpointCompleted { .. } => "checkpoint.completed",
             Event::RecoveryCompleted { .. } => "recovery.completed",
+            Event::BalancerEjected { .. } => "balancer.ejected",
+            Event::BalancerRestored { .. } => "balancer.restored",
         }
     }
 }
@@ -225,7 +243,21 @@ pub const AFTER_EVENTS: &[&str] = &[
     "checkpoint.completed",
     "recovery.completed",
     "node.ready",
+    "balancer.ejected",
+    "balancer.restored",
 ];
+
+/// Why a balancer gives a backend nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ejection {
+    /// Its failure detector suspects it.
+    Health,
+    /// It failed too often in a row.
+    Outlier,
+    /// Its circuit breaker is open.
+    Breaker,
+}
 
 /// Phases of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -16,7 +16,10 @@ mod replication;
 mod transactions;
 
 pub use automation::Automation;
-pub use balancing::Balancing;
+pub use balancing::{
+    Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
+    Service, Shedding, default_retry_budget,
+};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{

@@ -98,11 +98,28 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    field(
-        out,
-        "others",
-        "transactions, redundancy, balancing, automation: none",
-    );
+    match &strategy.balancing {
+        Some(balancing) => {
+            let balancer: Vec<&str> = plan
+                .target
+                .companions
+                .iter()
+                .map(|c| c.name.as_str())
+                .collect();
+            let balancing = options(balancing);
+            field(
+                out,
+                "balancing",
+                &format!("{} by {balancing}", balancer.join(" ")),
+            );
+            field(out, "others", "transactions, redundancy, automation: none");
+        }
+        None => field(
+            out,
+            "others",
+            "transactions, redundancy, balancing, automation: none",
+        ),
+    }
 }
 
 /// A tagged value: its kind, then every option.
@@ -136,6 +153,13 @@ fn plain(value: &Value) -> String {
             } else {
                 items.join(" ")
             }
+        }
+        Value::Object(options) => {
+            let options = options.iter();
+            let options: Vec<String> = options
+                .map(|(key, value)| format!("{key} {}", plain(value)))
+                .collect();
+            format!("({})", options.join(", "))
         }
         other => other.to_string(),
     }
@@ -335,6 +359,7 @@ fn bound(condition: &Condition, unit: Option<Unit>) -> String {
         Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
         Some(Unit::PerHour) => format!("{number} an hour"),
         Some(Unit::PerSecond) => format!("{number}/s"),
+        Some(Unit::Factor) => format!("{number} ×"),
         Some(Unit::Count) | None => number.to_string(),
     };
     format!("{} {bound}", condition.comparison.symbol())

@@ -81,7 +81,13 @@ fn check_size(table: &TableReader<'_>, selector: &Selector, nodes: usize) {
 }
 
 fn node(table: &TableReader<'_>, name: &Placed<&str>, endpoints: &Endpoints) -> Option<String> {
-    if endpoints.nodes.iter().any(|node| node == name.value) {
+    let companions = endpoints.companions.iter();
+    if endpoints
+        .nodes
+        .iter()
+        .chain(companions)
+        .any(|node| node == name.value)
+    {
         return Some(name.value.to_owned());
     }
     let selectors = SELECTORS.iter().map(|(name, _)| *name);
@@ -95,6 +101,7 @@ fn node(table: &TableReader<'_>, name: &Placed<&str>, endpoints: &Endpoints) -> 
             let known: Vec<&str> = endpoints
                 .nodes
                 .iter()
+                .chain(&endpoints.companions)
                 .map(String::as_str)
                 .chain(selectors)
                 .collect();
@@ -118,6 +125,7 @@ pub(crate) fn endpoint(
         endpoints
             .nodes
             .iter()
+            .chain(&endpoints.companions)
             .chain(&endpoints.groups)
             .map(String::as_str)
     };

@@ -2,11 +2,11 @@
 
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy, Transactions};
+use shakedown_contracts::strategy::{Automation, Redundancy, Strategy, Transactions};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{detector, recovery_log, replication};
+use crate::{balancing, detector, recovery_log, replication};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -43,10 +43,11 @@ pub(crate) fn read(root: &TableReader<'_>) -> Target {
 }
 
 fn target(nodes: u32, strategy: Strategy, ready_timeout: Option<Duration>) -> Target {
+    let balancer = strategy.balancing.as_ref().map(|_| balancing::companion());
     Target {
         system: "reference".to_owned(),
         nodes: (1..=nodes).map(|number| format!("n{number}")).collect(),
-        companions: Vec::new(),
+        companions: balancer.into_iter().collect(),
         strategy,
         ready_timeout: ready_timeout.unwrap_or(Duration::from_secs(10)),
     }
@@ -92,12 +93,13 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
             // These have only their control group so far, which takes no options.
             ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
             ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
-            ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),
+            ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
             ("automation", Some(_)) => strategy.automation = Some(Automation::None {}),
             (_, Some(_)) => {}
         }
         part.finish();
     }
+    balancing::complete(&table, &mut strategy);
     table.finish();
     strategy
 }

@@ -12,6 +12,7 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
+use crate::balancing;
 use crate::detector::watch::Watch;
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
@@ -194,6 +195,10 @@ fn service(
     planted: Planted,
 ) -> Result<Box<dyn Service>, ConfigError> {
     let strategy = &config.strategy;
+    if let Some(options) = &strategy.balancing {
+        let backends = node_names(config);
+        return Ok(balancing::service(options, config, backends, planted));
+    }
     let log = recovery_log(&strategy.recovery_log, planted)?;
     match &strategy.replication {
         Replication::Raft(options) => {

@@ -8,6 +8,7 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod requests;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -24,6 +25,7 @@ const MEASUREMENTS: &[Measurement] = &[
     detection_bounds::measure,
     recovery::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     false_suspicions::measure,
     baseline::measure,

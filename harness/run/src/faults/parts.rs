@@ -5,7 +5,9 @@
 //! network of a crashed host is back before its node starts.
 
 use shakedown_contracts::control::{NetworkOrder, NodeOrder, ProcessFault};
-use shakedown_contracts::fault::{Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect};
+use shakedown_contracts::fault::{
+    Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect, Selector,
+};
 use shakedown_contracts::plan::Fault;
 use shakedown_contracts::random::Random;
 
@@ -111,7 +113,12 @@ pub fn resolve(
     view: &View,
 ) -> Result<Resolved, String> {
     let mut random = Random::keyed(seed, "selector", &id.to_string());
-    let mut select = || selectors::resolve(&fault.nodes, &topology.nodes, view, &mut random);
+    let names = match &fault.nodes {
+        // Companions are reached by their names alone.
+        Selector::Names(_) => [&topology.nodes[..], &topology.companions].concat(),
+        _ => topology.nodes.clone(),
+    };
+    let mut select = || selectors::resolve(&fault.nodes, &names, view, &mut random);
     match &fault.kind {
         FaultKind::Kill {
             crash: Crash::Process,

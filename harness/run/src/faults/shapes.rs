@@ -20,6 +20,8 @@ use super::view::View;
 pub struct Topology {
     /// Nodes in file order.
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes, and stand only where they are named.
+    pub companions: Vec<String>,
     /// Client groups.
     pub groups: Vec<ClientGroup>,
 }
@@ -40,6 +42,12 @@ impl Topology {
     pub fn of(plan: &Plan) -> Self {
         Topology {
             nodes: plan.target.nodes.clone(),
+            companions: plan
+                .target
+                .companions
+                .iter()
+                .map(|c| c.name.clone())
+                .collect(),
             groups: plan.workload.groups.clone(),
         }
     }
@@ -127,6 +135,7 @@ impl Topology {
         let others = self
             .nodes
             .iter()
+            .chain(&self.companions)
             .chain(self.groups.iter().map(|group| &group.name));
         let both = others.filter(|other| *other != node);
         both.flat_map(|other| [link(node, other), link(other, node)])
@@ -204,6 +213,7 @@ impl Topology {
         let nodes = self
             .nodes
             .iter()
+            .chain(&self.companions)
             .filter(|node| ends.contains(node))
             .cloned()
             .collect();
@@ -238,7 +248,10 @@ impl Topology {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.nodes.iter().any(|node| node == name)
+        self.nodes
+            .iter()
+            .chain(&self.companions)
+            .any(|node| node == name)
             || self.groups.iter().any(|group| group.name == name)
     }
 

@@ -25,6 +25,7 @@ mod reference;
 pub(crate) mod reference_calls;
 mod reference_http;
 mod register;
+mod requests;
 mod schedule;
 mod share;
 pub mod worker;
@@ -97,6 +98,13 @@ pub(crate) enum Attempt {
     },
     /// Certainly not done, and asking again would not help.
     Refused {
+        /// Why.
+        reason: String,
+        /// Who said so.
+        by: Option<Answerer>,
+    },
+    /// It failed and leaves nothing behind; whoever said so has tried what could be tried.
+    Failed {
         /// Why.
         reason: String,
         /// Who said so.
@@ -206,5 +214,8 @@ pub(crate) fn generator(
             share,
             seed,
         )?),
+        WorkloadKind::Requests { keys, hot } => {
+            Box::new(requests::RequestsGenerator::new(*keys, *hot, share, seed))
+        }
     })
 }
