@@ -30,10 +30,15 @@ pub fn describe(plan: &Plan) -> String {
     );
     let nodes = plan.target.nodes.join(" ");
     let ready = plan.target.ready_timeout;
+    let companions = plan.target.companions.iter();
+    let companions: String = companions.map(|one| format!(" + {}", one.name)).collect();
     field(
         &mut out,
         "target",
-        &format!("{}: {nodes}, ready within {ready}", plan.target.system),
+        &format!(
+            "{}: {nodes}{companions}, ready within {ready}",
+            plan.target.system
+        ),
     );
     strategies(&mut out, plan);
     workload(&mut out, plan);
@@ -98,10 +103,17 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
+    if let Some(automation) = &strategy.automation {
+        field(out, "automation", &options(automation));
+    }
+    let automation = match strategy.automation {
+        Some(_) => "",
+        None => ", automation",
+    };
     field(
         out,
         "others",
-        "transactions, redundancy, balancing, automation: none",
+        &format!("transactions, redundancy, balancing{automation}: none"),
     );
 }
 

@@ -18,15 +18,19 @@ use crate::{partition, selector, suggestion};
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes: only their names stand for them.
+    pub companions: Vec<String>,
     pub groups: Vec<String>,
 }
 
 impl Endpoints {
     /// Of a target and its clients.
-    pub fn new(nodes: &[String], groups: &[ClientGroup]) -> Self {
+    pub fn new(target: &Target, groups: &[ClientGroup]) -> Self {
         let groups = groups.iter().map(|group| group.name.clone()).collect();
+        let companions = target.companions.iter().map(|one| one.name.clone());
         Endpoints {
-            nodes: nodes.to_vec(),
+            nodes: target.nodes.clone(),
+            companions: companions.collect(),
             groups,
         }
     }
@@ -54,14 +58,7 @@ pub(crate) enum Timing {
 }
 
 /// Events of the format that this version does not see yet, by their first part.
-const EVENTS_NOT_YET: &[&str] = &[
-    "transaction",
-    "saga",
-    "balancer",
-    "supervisor",
-    "read",
-    "write",
-];
+const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "balancer", "read", "write"];
 
 /// All faults of the experiment, in file order.
 pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {

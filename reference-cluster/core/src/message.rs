@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 
@@ -204,6 +205,8 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
 }
 
 #[cfg(test)]

@@ -19,7 +19,11 @@ fn topology(nodes: usize, beside: bool) -> Topology {
             .collect(),
         false => vec![group(1, None)],
     };
-    Topology { nodes, groups }
+    Topology {
+        nodes,
+        companions: vec!["s1".into()],
+        groups,
+    }
 }
 
 fn cut_by(topology: &Topology, shape: PartitionShape, selected: &[&str], seed: u64) -> Cut {
