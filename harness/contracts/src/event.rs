@@ -227,7 +227,8 @@ pub enum Event {
         /// Why.
         reason: ReplaceReason,
     },
-    /// A spare has taken a node's place in its group.
+    /// A spare has taken a node's place in its group. Told by whoever leads when that is committed, perhaps
+    /// again by who leads next.
     #[serde(rename = "member.replaced")]
     MemberReplaced {
         /// Whose place it was.
