@@ -166,7 +166,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         "automation",
         &[
             now("none", "nobody restarts a node"),
-            not_yet("supervisor", "dead nodes are restarted and replaced"),
+            now("supervisor", "dead nodes are restarted and replaced"),
         ],
     ),
 ];

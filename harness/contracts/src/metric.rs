@@ -115,6 +115,22 @@ pub const METRICS: &[MetricDescription] = &[
         "t0 to the first success of an operation invoked after t0",
     ),
     metric(
+        "recovery.redundancy",
+        Unit::Milliseconds,
+        true,
+        &[],
+        true,
+        "t0 to as many copies as wanted again",
+    ),
+    metric(
+        "recovery.human_steps",
+        Unit::Count,
+        true,
+        &[],
+        true,
+        "faults after which the copies were not all there again until somebody took the fault away",
+    ),
+    metric(
         "availability.gap",
         Unit::Milliseconds,
         false,

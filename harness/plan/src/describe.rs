@@ -30,10 +30,15 @@ pub fn describe(plan: &Plan) -> String {
     );
     let nodes = plan.target.nodes.join(" ");
     let ready = plan.target.ready_timeout;
+    let companions = plan.target.companions.iter();
+    let companions: String = companions.map(|one| format!(" + {}", one.name)).collect();
     field(
         &mut out,
         "target",
-        &format!("{}: {nodes}, ready within {ready}", plan.target.system),
+        &format!(
+            "{}: {nodes}{companions}, ready within {ready}",
+            plan.target.system
+        ),
     );
     strategies(&mut out, plan);
     workload(&mut out, plan);
@@ -98,27 +103,17 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    match &strategy.balancing {
-        Some(balancing) => {
-            let balancer: Vec<&str> = plan
-                .target
-                .companions
-                .iter()
-                .map(|c| c.name.as_str())
-                .collect();
-            let balancing = options(balancing);
-            field(
-                out,
-                "balancing",
-                &format!("{} by {balancing}", balancer.join(" ")),
-            );
-            field(out, "others", "transactions, redundancy, automation: none");
-        }
-        None => field(
-            out,
-            "others",
-            "transactions, redundancy, balancing, automation: none",
-        ),
+    let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
+    if let Some(balancing) = &strategy.balancing {
+        field(out, "balancing", &options(balancing));
+        others.retain(|other| *other != "balancing");
+    }
+    if let Some(automation) = &strategy.automation {
+        field(out, "automation", &options(automation));
+        others.retain(|other| *other != "automation");
+    }
+    if !others.is_empty() {
+        field(out, "others", &format!("{}: none", others.join(", ")));
     }
 }
 

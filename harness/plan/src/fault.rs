@@ -18,7 +18,7 @@ use crate::{partition, selector, suggestion};
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub nodes: Vec<String>,
-    /// Processes of the cluster that are no nodes: known by name alone.
+    /// Processes of the cluster that are no nodes: only their names stand for them.
     pub companions: Vec<String>,
     pub groups: Vec<String>,
 }
@@ -58,7 +58,7 @@ pub(crate) enum Timing {
 }
 
 /// Events of the format that this version does not see yet, by their first part.
-const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "supervisor", "read", "write"];
+const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "read", "write"];
 
 /// All faults of the experiment, in file order.
 pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {

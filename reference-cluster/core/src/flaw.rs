@@ -145,6 +145,17 @@ flaws! {
     TakesOldAnswers = "takes-old-answers",
     /// balancing/backend: who has stopped waiting is served all the same.
     ShedsNothing = "sheds-nothing",
+    /// automation/restarts: attempts are counted and never too many; a node that dies at every start
+    /// is started for ever and never replaced.
+    CrashLoopEndless = "crash-loop-endless",
+    /// replication/membership: what the log says about voters is forgotten at a restart: the node
+    /// counts the first voters again.
+    ForgetsVoters = "forgets-voters",
+    /// replication/swap: the spare takes the lost node's place in one step; majorities of before and
+    /// after need not share a member.
+    SwapsInOneStep = "swaps-in-one-step",
+    /// replication/swap: a spare votes before it has caught up; writes wait for it meanwhile.
+    SpareVotesEarly = "spare-votes-early",
 }
 
 /// The mistake that a node makes, if any.

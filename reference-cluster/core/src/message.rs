@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
@@ -207,6 +208,8 @@ pub enum Message {
     Raft(RaftMessage),
     /// Between a balancer and its backends.
     Balancing(BalancingMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
 }
 
 #[cfg(test)]

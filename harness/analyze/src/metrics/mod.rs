@@ -8,6 +8,7 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
 pub mod requests;
 pub mod roles;
 
@@ -24,6 +25,7 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
     availability::measure,
     requests::measure,
     roles::measure,

@@ -149,6 +149,7 @@ impl Replica {
             Message::Joined { fresh } => self.on_joined(from, fresh),
             // Of a group with another strategy: nothing here understands it.
             Message::Raft(_) | Message::Balancing(_) => {}
+            Message::Automation(message) => self.about_voters(from, message),
         }
     }
 }
