@@ -9,6 +9,7 @@ pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod requests;
 pub mod roles;
 pub mod stale_reads;
 
@@ -27,6 +28,7 @@ const MEASUREMENTS: &[Measurement] = &[
     recovery::measure,
     redundancy::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     stale_reads::measure,
     false_suspicions::measure,

@@ -4,8 +4,7 @@
 //! long as it carries out requests that reach it. So for two reigns of different nodes, the older
 //! being the one that answered first: from the newer's first answer to the last answer of the older
 //! to a request that was *invoked after* that. Requests under way at the change do not count. The
-//! answers are the evidence: a claim of the role that nobody was served under harmed nobody. Answers
-//! in epoch 0 are those of nodes that serve beside each other without a primary: no reign.
+//! answers are the evidence: a claim of the role that nobody was served under harmed nobody.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +14,9 @@ use shakedown_contracts::verdict::Finding;
 use crate::samples::Samples;
 use crate::text;
 use crate::trial::Trial;
+
+/// Epoch of answers that no primary gave.
+const NO_PRIMARY: u64 = 0;
 
 /// What clients were answered by one node in one epoch.
 #[derive(Debug)]
@@ -28,7 +30,10 @@ struct Reign<'a> {
 
 /// Samples `roles.concurrent_primaries` once a trial; a finding when two acted at once.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
-    let mut reigns = reigns(trial);
+    let reigns = reigns(trial);
+    if reigns.is_empty() && answered_by_no_primary(trial) {
+        return Vec::new();
+    }
     if reigns.is_empty() {
         samples.lacking(
             "roles.concurrent_primaries",
@@ -39,7 +44,6 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         );
         return Vec::new();
     }
-    reigns.retain(|reign| reign.epoch > 0);
     let worst = worst_overlap(&reigns);
     samples.add(
         "roles.concurrent_primaries",
@@ -51,13 +55,21 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         .collect()
 }
 
+/// Where every node or a balancer serves, nobody reigns.
+fn answered_by_no_primary(trial: &Trial<'_>) -> bool {
+    let mut successes = trial.history.workload().filter_map(|one| one.ok());
+    successes.any(|completion| completion.epoch == Some(NO_PRIMARY))
+}
+
 fn reigns<'a>(trial: &'a Trial<'_>) -> Vec<Reign<'a>> {
     let mut answers: BTreeMap<(&str, u64), Vec<(Moment, Moment)>> = BTreeMap::new();
     for operation in trial.history.workload() {
         let Some(completion) = operation.ok() else {
             continue;
         };
-        if let (Some(node), Some(epoch)) = (&completion.node, completion.epoch) {
+        if let (Some(node), Some(epoch)) = (&completion.node, completion.epoch)
+            && epoch > NO_PRIMARY
+        {
             answers
                 .entry((node, epoch))
                 .or_default()

@@ -37,8 +37,9 @@ impl Keeper {
             }
             ClientRequest::OpenAccounts(_)
             | ClientRequest::Transfer(_)
-            | ClientRequest::ReadAccounts(_) => {
-                let message = "nodes without a primary keep single keys and no accounts";
+            | ClientRequest::ReadAccounts(_)
+            | ClientRequest::Call { .. } => {
+                let message = "nodes without a primary keep single keys and nothing else";
                 return self.refuse(id, ApiErrorKind::BadRequest, message);
             }
         };

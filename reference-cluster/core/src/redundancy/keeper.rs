@@ -187,10 +187,11 @@ impl Keeper {
             .collect();
         if behind.is_empty() == self.degraded {
             self.degraded = !behind.is_empty();
-            let nodes = behind.into_iter().map(|peer| self.name(peer)).collect();
+            let wanted = self.setting.names.len() as u32;
+            let copies = wanted.saturating_sub(behind.len() as u32);
             self.note(match self.degraded {
-                true => Event::RedundancyDegraded { nodes },
-                false => Event::RedundancyRestored {},
+                true => Event::RedundancyDegraded { copies, wanted },
+                false => Event::RedundancyRestored { copies, wanted },
             });
         }
     }
