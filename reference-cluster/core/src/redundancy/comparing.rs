@@ -12,6 +12,9 @@ use super::share::Version;
 use crate::flaw::Flaw;
 use crate::interface::Peer;
 
+/// Most leaves in which copies are given back after one comparison; the next finds the others.
+const LEAVES_MAX: usize = 64;
+
 impl Keeper {
     /// Sets the moment of the next comparison, where there are any.
     pub(super) fn plan_comparison(&mut self) {
@@ -55,32 +58,35 @@ impl Keeper {
             let digests = difference.below;
             self.post(from, RedundancyMessage::Compare { digests });
         }
-        for leaf in difference.leaves {
-            self.tell_leaf(from, leaf, false);
+        if !difference.leaves.is_empty() {
+            let mut leaves = difference.leaves;
+            leaves.truncate(LEAVES_MAX);
+            self.tell_leaves(from, leaves, false);
         }
     }
 
-    fn tell_leaf(&mut self, to: Peer, leaf: u32, answers: bool) {
-        let held = self.shared(to).filter(|(key, _)| leaf_of(key) == leaf);
+    fn tell_leaves(&mut self, to: Peer, leaves: Vec<u32>, answers: bool) {
+        let in_them = |(key, _): &(&str, Version)| leaves.contains(&leaf_of(key));
+        let held = self.shared(to).filter(in_them);
         let versions = held.map(|(key, version)| (key.to_owned(), version));
         let versions = versions.collect();
-        let message = RedundancyMessage::Leaf {
-            leaf,
+        let message = RedundancyMessage::Leaves {
+            leaves,
             versions,
             answers,
         };
         self.post(to, message);
     }
 
-    pub(super) fn on_leaf(
+    pub(super) fn on_leaves(
         &mut self,
         from: Peer,
-        leaf: u32,
+        leaves: Vec<u32>,
         versions: &[(String, Version)],
         answers: bool,
     ) {
         if !answers {
-            self.tell_leaf(from, leaf, true);
+            self.tell_leaves(from, leaves, true);
         }
         for (key, version) in versions {
             let behind = self.holdings.newest(key) < Some(*version);

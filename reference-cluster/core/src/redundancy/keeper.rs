@@ -5,26 +5,21 @@
 //! Invariant: nothing is said to be held before the recovery log says that it may be relied on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::vec::Drain;
 
-use shakedown_contracts::event::{Event, Role};
-use shakedown_contracts::node::Status;
+use shakedown_contracts::event::Event;
 use shakedown_contracts::time::Moment;
 
 use super::absences::Absences;
 use super::holdings::Holdings;
 use super::message::RedundancyMessage;
-use super::notes::{Memory, Note, ReadBack};
+use super::notes::Note;
 use super::operation::{Answer, Operation};
 use super::setting::Setting;
-use crate::detector::watch::SelfPortrait;
 use crate::flaw::Flaw;
-use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId, Timer};
-use crate::message::{Heartbeat, Message, Point};
-use crate::recovery_log::record::{CheckpointState, Record, Recovered};
-use crate::recovery_log::{Found, RecoveryLog, Ticket};
-use crate::service::Service;
-use crate::store::Store;
+use crate::interface::{Output, Peer, Timer};
+use crate::message::Message;
+use crate::recovery_log::record::Record;
+use crate::recovery_log::{RecoveryLog, Ticket};
 
 /// The node.
 #[derive(Debug)]
@@ -32,9 +27,9 @@ pub struct Keeper {
     pub(super) setting: Setting,
     pub(super) now: Moment,
     pub(super) out: Vec<Output>,
-    log: Box<dyn RecoveryLog>,
+    pub(super) log: Box<dyn RecoveryLog>,
     /// Something was written down since the last checkpoint.
-    unsaved: bool,
+    pub(super) unsaved: bool,
     pub(super) holdings: Holdings,
     pub(super) absences: Absences,
     pub(super) operations: BTreeMap<u64, Operation>,
@@ -54,7 +49,7 @@ pub struct Keeper {
     pub(super) comparison_due: Option<Moment>,
     /// The last that was compared with.
     pub(super) compared: Peer,
-    armed: Option<Moment>,
+    pub(super) armed: Option<Moment>,
 }
 
 impl Keeper {
@@ -130,7 +125,7 @@ impl Keeper {
         self.suspected.contains_key(&peer)
     }
 
-    fn handle(&mut self, from: Peer, message: RedundancyMessage) {
+    pub(super) fn handle(&mut self, from: Peer, message: RedundancyMessage) {
         match message {
             RedundancyMessage::Read { operation, key } => self.on_read(from, operation, key),
             RedundancyMessage::Held {
@@ -152,16 +147,16 @@ impl Keeper {
             } => self.on_stored(from, operation, &key, version),
             RedundancyMessage::Complete { key, version } => self.on_complete(key, version),
             RedundancyMessage::Compare { digests } => self.on_compare(from, &digests),
-            RedundancyMessage::Leaf {
-                leaf,
+            RedundancyMessage::Leaves {
+                leaves,
                 versions,
                 answers,
-            } => self.on_leaf(from, leaf, &versions, answers),
+            } => self.on_leaves(from, leaves, &versions, answers),
         }
     }
 
     /// Says what has become durable, and takes in what this node said to itself.
-    fn flow(&mut self) {
+    pub(super) fn flow(&mut self) {
         // Ends: each turn takes one message, and an operation says a bounded number of them.
         loop {
             let durable = self.log.acknowledgeable();
@@ -179,7 +174,7 @@ impl Keeper {
     }
 
     /// Tells when copies become out of reach or missing, and when none is any more.
-    fn note_degradation(&mut self) {
+    pub(super) fn note_degradation(&mut self) {
         let behind: BTreeSet<Peer> = self
             .absences
             .peers()
@@ -196,7 +191,7 @@ impl Keeper {
         }
     }
 
-    fn arm(&mut self) {
+    pub(super) fn arm(&mut self) {
         // Operations are numbered by when they began and all have the same patience.
         let first = self.operations.values().next();
         let busy = !self.absences.is_empty() || self.holdings.damaged().next().is_some();
@@ -213,145 +208,5 @@ impl Keeper {
             let timer = Timer::Replication;
             self.out.push(Output::SetTimer { timer, at });
         }
-    }
-}
-
-impl Service for Keeper {
-    fn at(&mut self, now: Moment) {
-        self.now = now;
-    }
-
-    fn start(&mut self, recovered: Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
-        let durable_with = self
-            .log
-            .start(self.now, found.unwrap_or(empty), &mut self.out);
-        let checkpoint = recovered.checkpoint.map(|checkpoint| checkpoint.service);
-        let checkpoint = checkpoint.unwrap_or_default();
-        let believe = self.has(Flaw::DamageBelieved);
-        match ReadBack::of(&checkpoint, &recovered.service, durable_with, believe) {
-            Ok(back) => {
-                self.holdings = back.holdings;
-                self.absences = back.absences;
-            }
-            Err(error) => {
-                let message = format!(
-                    "what the log holds is no note of this strategy ({error}); restore the folder \
-                     from another node or empty it"
-                );
-                return self.out.push(Output::Fatal { message });
-            }
-        }
-        if self.setting.terms.needed == 1 {
-            self.holdings.keep_newest_alone();
-        }
-        let damaged: Vec<String> = self.holdings.damaged().cloned().collect();
-        for key in damaged {
-            self.note(Event::CopyDamaged { key });
-        }
-        self.note(Event::RoleChanged {
-            role: Role::Peer,
-            epoch: 0,
-        });
-        self.reach_due = self.now.after(self.setting.terms.patience);
-        self.plan_comparison();
-    }
-
-    fn message(&mut self, from: Peer, message: Message) {
-        if let Message::Redundancy(message) = message {
-            self.handle(from, message);
-        }
-    }
-
-    fn reconnected(&mut self, peer: Peer) {
-        self.say_again(peer);
-        self.reach_due = self.now;
-    }
-
-    fn heard(&mut self, _from: Peer, _heartbeat: &Heartbeat) {}
-
-    fn suspicion_changed(&mut self, suspected: BTreeSet<Peer>) {
-        let since = |peer: Peer| self.suspected.get(&peer).copied().unwrap_or(self.now);
-        let suspected = suspected.into_iter().map(|peer| (peer, since(peer)));
-        self.suspected = suspected.collect();
-        self.reach_due = self.now;
-        self.targets_changed();
-    }
-
-    fn tick(&mut self) {
-        self.armed = None;
-        self.expire();
-        self.reach_out();
-        self.compare_if_due();
-    }
-
-    fn sync_due(&mut self) {
-        self.log.sync_due(self.now, &mut self.out);
-    }
-
-    fn checkpoint_if_due(&mut self, timer: bool) {
-        let due = self.log.checkpoint_due(self.now, timer, &mut self.out);
-        if !due || !self.unsaved {
-            return;
-        }
-        self.unsaved = false;
-        let memory = Memory {
-            kept: self.holdings.all(),
-            damaged: self.holdings.damaged().cloned().collect(),
-            hints: self.absences.hints(),
-        };
-        let state = CheckpointState {
-            point: Point::default(),
-            store: Store::default(),
-            service: serde_json::to_string(&memory)
-                .expect("what is held has no part that JSON lacks"),
-        };
-        self.log.checkpoint(self.now, &state, &[], &mut self.out);
-    }
-
-    fn disk_done(&mut self, token: DiskToken) {
-        self.log.disk_done(self.now, token, &mut self.out);
-    }
-
-    fn request(&mut self, id: RequestId, request: ClientRequest) {
-        self.take(id, request);
-    }
-
-    fn settle(&mut self) {
-        self.flow();
-        self.note_degradation();
-        self.checkpoint_if_due(false);
-        self.arm();
-    }
-
-    fn take_outputs(&mut self) -> Drain<'_, Output> {
-        self.out.drain(..)
-    }
-
-    fn portrait(&self) -> SelfPortrait {
-        SelfPortrait {
-            primary: false,
-            epoch: 0,
-            position: self.holdings.len() as u64,
-        }
-    }
-
-    fn status(&self) -> Status {
-        let keys = self.holdings.len() as u64;
-        Status {
-            node: self.name(self.setting.me),
-            role: Role::Peer,
-            epoch: 0,
-            primary: None,
-            position: keys,
-            committed: keys,
-        }
-    }
-
-    fn point(&self, _position: u64) -> Option<Point> {
-        None
     }
 }

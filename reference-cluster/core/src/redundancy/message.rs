@@ -66,11 +66,11 @@ pub enum RedundancyMessage {
         /// Number of the part and its digest.
         digests: Vec<(u32, u64)>,
     },
-    /// What the sender holds in a leaf in which the trees differ.
-    Leaf {
-        /// Number of the leaf.
-        leaf: u32,
-        /// Keys and the newest version of each.
+    /// What the sender holds in leaves in which the trees differ.
+    Leaves {
+        /// Numbers of the leaves.
+        leaves: Vec<u32>,
+        /// Keys in them and the newest version of each.
         versions: Vec<(String, Version)>,
         /// True when this answers the receiver's own list.
         answers: bool,

@@ -19,8 +19,8 @@
 //! | `notes` | what is written down |
 //! | `message` | what nodes say to each other |
 //! | `operation` | what one request has heard so far, and what follows from it |
-//! | `keeper` | the machine: inputs in, outputs out |
-//! | `coordinating` | how a request goes through its stages |
+//! | `keeper`, `serving` | the machine: what it consists of; inputs in, outputs out |
+//! | `coordinating`, `waiting` | how a request goes through its stages, and what befalls it meanwhile |
 //! | `holding` | how a node answers those who coordinate |
 //! | `repairing` | how copies that are behind, missing or damaged are given back |
 //! | `merkle`, `comparing` | how two nodes find out in what they differ |
@@ -41,5 +41,7 @@ mod operation;
 pub mod placement;
 pub mod reed_solomon;
 mod repairing;
+mod serving;
 pub mod setting;
 pub mod share;
+mod waiting;

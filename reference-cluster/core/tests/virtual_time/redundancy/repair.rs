@@ -247,5 +247,5 @@ fn nodes_that_agree_exchange_one_digest_a_comparison() {
         .count();
     // Three nodes, one comparison each 100 ms, each of one message.
     assert!((27..=33).contains(&compares), "{compares} messages");
-    assert!(!world.trace.iter().any(|line| line.contains("Leaf {")));
+    assert!(!world.trace.iter().any(|line| line.contains("Leaves {")));
 }
