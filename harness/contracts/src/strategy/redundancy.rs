@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn each_kind_gets_every_default_and_refuses_what_it_does_not_know() {
-        let read = serde_json::from_str::<Redundancy>;
+        let read = |json: &str| serde_json::from_str::<Redundancy>(json);
         for (json, kind) in [
             (r#"{ "kind": "none" }"#, Redundancy::None {}),
             (
