@@ -2,11 +2,11 @@
 
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy, Transactions};
+use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{detector, recovery_log, replication};
+use crate::{detector, recovery_log, replication, transactions};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -90,7 +90,9 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
             // These have only their control group so far, which takes no options.
-            ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
+            ("transactions", Some(kind)) => {
+                strategy.transactions = Some(transactions::read(&part, kind));
+            }
             ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
             ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),
             ("automation", Some(_)) => strategy.automation = Some(Automation::None {}),

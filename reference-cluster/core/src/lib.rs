@@ -12,3 +12,4 @@ pub mod recovery_log;
 pub mod replication;
 pub mod service;
 pub mod store;
+pub mod transactions;

@@ -10,6 +10,7 @@ use shakedown_contracts::time::Moment;
 
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -204,6 +205,8 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
 }
 
 #[cfg(test)]
