@@ -98,11 +98,12 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    field(
-        out,
-        "others",
-        "transactions, redundancy, balancing, automation: none",
-    );
+    let mut others = "transactions, redundancy, balancing, automation: none";
+    if let Some(transactions) = &strategy.transactions {
+        field(out, "transactions", &options(transactions));
+        others = "redundancy, balancing, automation: none";
+    }
+    field(out, "others", others);
 }
 
 /// A tagged value: its kind, then every option.
@@ -332,6 +333,7 @@ fn bound(condition: &Condition, unit: Option<Unit>) -> String {
     let number = condition.bound;
     let bound = match unit {
         Some(Unit::Milliseconds) => Duration::from_nanos((number * 1e6).round() as u64).to_string(),
+        Some(Unit::Seconds) => Duration::from_nanos((number * 1e9).round() as u64).to_string(),
         Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
         Some(Unit::PerHour) => format!("{number} an hour"),
         Some(Unit::PerSecond) => format!("{number}/s"),

@@ -100,6 +100,7 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
         }
         part.finish();
     }
+    transactions::without_replication(&table, &mut strategy);
     table.finish();
     strategy
 }

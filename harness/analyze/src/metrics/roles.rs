@@ -55,7 +55,9 @@ fn reigns<'a>(trial: &'a Trial<'_>) -> Vec<Reign<'a>> {
         let Some(completion) = operation.ok() else {
             continue;
         };
-        if let (Some(node), Some(epoch)) = (&completion.node, completion.epoch) {
+        // In epoch 0 nobody is primary: every node serves.
+        let epoch = completion.epoch.filter(|epoch| *epoch > 0);
+        if let (Some(node), Some(epoch)) = (&completion.node, epoch) {
             answers
                 .entry((node, epoch))
                 .or_default()
