@@ -11,8 +11,9 @@ use crate::units::Duration;
 pub struct Transactions {
     /// The protocol.
     pub kind: TransactionKind,
-    /// How long whoever waits for an answer of another node waits: a coordinator for votes, a
-    /// participant for the decision before it asks, a read for accounts.
+    /// How long whoever waits for an answer of another node waits: a coordinator for votes, a read
+    /// for accounts. A participant waits for the decision so long and `hold_before_decision` and
+    /// `decision_retry` before it asks, or until its detector suspects the coordinator.
     pub prepare_timeout: Duration,
     /// Pause before what was not answered is asked or said again. Not with `none`, which says
     /// everything once.

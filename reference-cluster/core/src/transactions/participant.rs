@@ -116,7 +116,7 @@ impl Transactor {
         let transaction = self.label(id);
         self.write(Note::Prepared { id, part, position });
         self.then(After::Note(Event::TransactionPrepared { transaction }));
-        let ask_at = self.now.after(self.setting.prepare_timeout);
+        let ask_at = self.now.after(self.setting.patience());
         self.doubts.insert(id, Doubt::new(self.now, ask_at));
         self.vote_yes(id, position);
     }

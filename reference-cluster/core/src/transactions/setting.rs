@@ -77,6 +77,13 @@ impl Setting {
         (0..self.names.len() as u32).map(Peer)
     }
 
+    /// How long a participant that promised waits before it asks: longer than a coordinator that
+    /// lives waits for votes and holds its decision back.
+    pub fn patience(&self) -> Duration {
+        let decided = self.prepare_timeout.saturating_add(self.hold);
+        decided.saturating_add(self.retry)
+    }
+
     /// The smallest number of nodes above half.
     pub fn majority(&self) -> usize {
         self.names.len() / 2 + 1
