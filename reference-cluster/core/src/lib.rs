@@ -14,3 +14,4 @@ pub mod recovery_log;
 pub mod replication;
 pub mod service;
 pub mod store;
+pub mod transactions;

@@ -12,6 +12,7 @@ use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -210,6 +211,8 @@ pub enum Message {
     Balancing(BalancingMessage),
     /// Between a supervisor, a primary and nodes that do not vote.
     Automation(AutomationMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
@@ -30,6 +31,7 @@ const MEASUREMENTS: &[Measurement] = &[
     requests::measure,
     roles::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 
