@@ -4,7 +4,7 @@
 //! that has such a log, and refuses older primaries.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Automation, Detector, Fencing, Replication, Strategy, Supervisor, Transactions,
+    Acknowledge, Automation, Detector, Fencing, Replication, Strategy, Supervisor,
 };
 
 use crate::reader::TableReader;
