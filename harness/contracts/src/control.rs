@@ -141,7 +141,7 @@ pub enum NodeOrder {
         /// The node's program.
         program: Program,
     },
-    /// Start the node; reported as `event node.started`.
+    /// Start the node; reported as `event node.started`. Nothing where it runs already.
     Start,
     /// Do this to the process, verify, report `effective` or `unverified`.
     Inject {

@@ -12,6 +12,9 @@ pub enum Unit {
     /// Milliseconds; conditions write a duration.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Seconds; conditions write a duration.
+    #[serde(rename = "s")]
+    Seconds,
     /// A count; conditions write a plain number.
     #[serde(rename = "count")]
     Count,
@@ -115,6 +118,22 @@ pub const METRICS: &[MetricDescription] = &[
         "t0 to the first success of an operation invoked after t0",
     ),
     metric(
+        "recovery.redundancy",
+        Unit::Milliseconds,
+        true,
+        &[],
+        true,
+        "t0 to as many copies as wanted again",
+    ),
+    metric(
+        "recovery.human_steps",
+        Unit::Count,
+        true,
+        &[],
+        true,
+        "faults after which the copies were not all there again until somebody took the fault away",
+    ),
+    metric(
         "availability.gap",
         Unit::Milliseconds,
         false,
@@ -177,6 +196,14 @@ pub const METRICS: &[MetricDescription] = &[
         &["bank"],
         true,
         "snapshots whose total is not the bank's",
+    ),
+    metric(
+        "transactions.in_doubt_seconds",
+        Unit::Seconds,
+        false,
+        &["bank"],
+        true,
+        "longest time a participant that had promised was not told the decision",
     ),
     metric(
         "operations.ok",

@@ -15,7 +15,7 @@ mod redundancy;
 mod replication;
 mod transactions;
 
-pub use automation::Automation;
+pub use automation::{Automation, Supervisor};
 pub use balancing::{
     Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
     Service, Shedding, default_retry_budget,
@@ -30,7 +30,7 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
-pub use transactions::Transactions;
+pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,4 +54,11 @@ pub struct Strategy {
     /// Who restarts and replaces nodes. Absent: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
+}
+
+impl Strategy {
+    /// Nodes that stand by, of the last ones.
+    pub fn spares(&self) -> u32 {
+        self.automation.as_ref().map_or(0, Automation::spares)
+    }
 }

@@ -18,7 +18,7 @@ use crate::{partition, selector, suggestion};
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub nodes: Vec<String>,
-    /// Processes of the cluster that are no nodes: known by name alone.
+    /// Processes of the cluster that are no nodes: only their names stand for them.
     pub companions: Vec<String>,
     pub groups: Vec<String>,
 }
@@ -58,7 +58,7 @@ pub(crate) enum Timing {
 }
 
 /// Events of the format that this version does not see yet, by their first part.
-const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "supervisor", "read", "write"];
+const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "read", "write"];
 
 /// All faults of the experiment, in file order.
 pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {
@@ -380,12 +380,22 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
+    let peers = target.strategy.transactions.is_some();
     for planned in planned {
         if target.strategy.balancing.is_some() {
             check_behind_balancer(root, planned, target);
             continue;
         }
-        if alone && planned.fault.nodes == Selector::Backups {
+        let by_role = matches!(planned.fault.nodes, Selector::Primary | Selector::Backups);
+        if peers && by_role {
+            let message = format!(
+                "`{}` acts on nodes by role, and with transactions all are peers",
+                planned.fault.name
+            );
+            let hint = "name nodes, as in `nodes = [\"n1\"]`, or draw some".to_owned();
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint));
+        } else if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",
                 planned.fault.name

@@ -5,6 +5,7 @@
 //! hint. Anatomy: `tree` (the file with its spans) → `overlay` (variants and matrix) → `experiment`
 //! (typed reading, one file per table) → `schedule` (what happens when in each trial).
 
+mod automation;
 mod balancing;
 mod describe;
 mod detector;
@@ -26,6 +27,7 @@ mod schedule;
 mod selector;
 mod suggestion;
 mod target;
+mod transactions;
 mod tree;
 mod workload;
 

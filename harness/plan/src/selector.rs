@@ -81,13 +81,8 @@ fn check_size(table: &TableReader<'_>, selector: &Selector, nodes: usize) {
 }
 
 fn node(table: &TableReader<'_>, name: &Placed<&str>, endpoints: &Endpoints) -> Option<String> {
-    let companions = endpoints.companions.iter();
-    if endpoints
-        .nodes
-        .iter()
-        .chain(companions)
-        .any(|node| node == name.value)
-    {
+    let mut named = endpoints.nodes.iter().chain(&endpoints.companions);
+    if named.any(|node| node == name.value) {
         return Some(name.value.to_owned());
     }
     let selectors = SELECTORS.iter().map(|(name, _)| *name);

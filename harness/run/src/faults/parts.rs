@@ -5,9 +5,7 @@
 //! network of a crashed host is back before its node starts.
 
 use shakedown_contracts::control::{NetworkOrder, NodeOrder, ProcessFault};
-use shakedown_contracts::fault::{
-    Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect, Selector,
-};
+use shakedown_contracts::fault::{Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect};
 use shakedown_contracts::plan::Fault;
 use shakedown_contracts::random::Random;
 
@@ -113,12 +111,10 @@ pub fn resolve(
     view: &View,
 ) -> Result<Resolved, String> {
     let mut random = Random::keyed(seed, "selector", &id.to_string());
-    let names = match &fault.nodes {
-        // Companions are reached by their names alone.
-        Selector::Names(_) => [&topology.nodes[..], &topology.companions].concat(),
-        _ => topology.nodes.clone(),
+    let mut select = || {
+        let processes = (&topology.nodes[..], &topology.companions[..]);
+        selectors::resolve(&fault.nodes, processes, view, &mut random)
     };
-    let mut select = || selectors::resolve(&fault.nodes, &names, view, &mut random);
     match &fault.kind {
         FaultKind::Kill {
             crash: Crash::Process,

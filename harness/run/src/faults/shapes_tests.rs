@@ -21,7 +21,7 @@ fn topology(nodes: usize, beside: bool) -> Topology {
     };
     Topology {
         nodes,
-        companions: Vec::new(),
+        companions: vec!["s1".into()],
         groups,
     }
 }
@@ -223,9 +223,15 @@ fn a_companion_stands_in_links_where_it_is_named_and_where_a_host_is_gone() {
         peers: vec!["b1".into()],
     };
     let view = cluster(3, &[]);
-    let links = topology.links_of(&["n1".into()], &selection, &view).unwrap();
+    let links = topology
+        .links_of(&["n1".into()], &selection, &view)
+        .unwrap();
     assert_eq!(links, [link("b1", "n1"), link("n1", "b1")]);
     let of_host = topology.all_links_of("n1");
     assert!(of_host.contains(&link("b1", "n1")) && of_host.contains(&link("n1", "b1")));
-    assert_eq!(topology.all_links_of("b1").len(), 8, "three nodes, one group");
+    assert_eq!(
+        topology.all_links_of("b1").len(),
+        8,
+        "three nodes, one group"
+    );
 }
