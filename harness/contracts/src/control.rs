@@ -292,6 +292,6 @@ pub fn initial_accounts(kind: &WorkloadKind) -> Vec<(String, i64)> {
         } => (0..*keys)
             .map(|number| (format!("a{number}"), *initial_balance))
             .collect(),
-        WorkloadKind::Register { .. } => Vec::new(),
+        WorkloadKind::Register { .. } | WorkloadKind::Requests { .. } => Vec::new(),
     }
 }

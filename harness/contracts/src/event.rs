@@ -185,6 +185,44 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// A participant of a transaction has promised to commit it when told to.
+    #[serde(rename = "transaction.prepared")]
+    TransactionPrepared {
+        /// Which; the same on every node.
+        transaction: String,
+    },
+    /// A participant that promised still does not know the decision, and begins to ask for it.
+    #[serde(rename = "transaction.in-doubt")]
+    TransactionInDoubt {
+        /// Which.
+        transaction: String,
+        /// When it promised, or came back with the promise from its disk.
+        since: Moment,
+    },
+    /// A participant that was in doubt is so no longer.
+    #[serde(rename = "transaction.resolved")]
+    TransactionResolved {
+        /// Which.
+        transaction: String,
+        /// True: it was committed here. False: aborted.
+        committed: bool,
+    },
+    /// A balancer gives a backend nothing more to do.
+    #[serde(rename = "balancer.ejected")]
+    BalancerEjected {
+        /// Which.
+        backend: String,
+        /// Why.
+        reason: Ejection,
+    },
+    /// A balancer gives a backend work again.
+    #[serde(rename = "balancer.restored")]
+    BalancerRestored {
+        /// Which.
+        backend: String,
+        /// Why it had none.
+        reason: Ejection,
+    },
     /// Fewer nodes than wanted are in step with the data, as seen by who leads them.
     #[serde(rename = "redundancy.degraded")]
     RedundancyDegraded {
@@ -274,12 +312,17 @@ impl Event {
             Event::Fenced { .. } => "fenced",
             Event::CheckpointCompleted { .. } => "checkpoint.completed",
             Event::RecoveryCompleted { .. } => "recovery.completed",
+            Event::BalancerEjected { .. } => "balancer.ejected",
+            Event::BalancerRestored { .. } => "balancer.restored",
             Event::RedundancyDegraded { .. } => "redundancy.degraded",
             Event::RedundancyRestored { .. } => "redundancy.restored",
             Event::SupervisorRestart { .. } => "supervisor.restart",
             Event::SupervisorGaveUp { .. } => "supervisor.gave_up",
             Event::SupervisorReplace { .. } => "supervisor.replace",
             Event::MemberReplaced { .. } => "member.replaced",
+            Event::TransactionPrepared { .. } => "transaction.prepared",
+            Event::TransactionInDoubt { .. } => "transaction.in-doubt",
+            Event::TransactionResolved { .. } => "transaction.resolved",
         }
     }
 }
@@ -294,12 +337,28 @@ pub const AFTER_EVENTS: &[&str] = &[
     "checkpoint.completed",
     "recovery.completed",
     "node.ready",
+    "balancer.ejected",
+    "balancer.restored",
     "redundancy.degraded",
     "redundancy.restored",
     "supervisor.restart",
     "supervisor.replace",
     "member.replaced",
+    "transaction.prepared",
+    "transaction.in-doubt",
 ];
+
+/// Why a balancer gives a backend nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ejection {
+    /// Its failure detector suspects it.
+    Health,
+    /// It failed too often in a row.
+    Outlier,
+    /// Its circuit breaker is open.
+    Breaker,
+}
 
 /// Phases of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -16,7 +16,10 @@ mod replication;
 mod transactions;
 
 pub use automation::{Automation, Supervisor};
-pub use balancing::Balancing;
+pub use balancing::{
+    Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
+    Service, Shedding, default_retry_budget,
+};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
@@ -27,7 +30,7 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
-pub use transactions::Transactions;
+pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 //! (typed reading, one file per table) → `schedule` (what happens when in each trial).
 
 mod automation;
+mod balancing;
 mod describe;
 mod detector;
 mod expectation;
@@ -26,6 +27,7 @@ mod schedule;
 mod selector;
 mod suggestion;
 mod target;
+mod transactions;
 mod tree;
 mod workload;
 

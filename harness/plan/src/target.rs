@@ -3,11 +3,11 @@
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::node::MemberKind;
 use shakedown_contracts::plan::{Companion, Target};
-use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy, Transactions};
+use shakedown_contracts::strategy::{Automation, Redundancy, Strategy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{automation, detector, recovery_log, replication};
+use crate::{automation, balancing, detector, recovery_log, replication, transactions};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -56,6 +56,7 @@ fn target(nodes: u32, strategy: Strategy, ready_timeout: Option<Duration>) -> Ta
 /// Processes besides the nodes that the strategies bring along.
 fn companions(strategy: &Strategy) -> Vec<Companion> {
     let mut companions = Vec::new();
+    companions.extend(strategy.balancing.as_ref().map(|_| balancing::companion()));
     if let Some(Automation::Supervisor(_)) = strategy.automation {
         companions.push(Companion {
             name: "s1".to_owned(),
@@ -103,9 +104,11 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
             // These have only their control group so far, which takes no options.
-            ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
+            ("transactions", Some(kind)) => {
+                strategy.transactions = Some(transactions::read(&part, kind));
+            }
             ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
-            ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),
+            ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
             ("automation", Some(kind)) => {
                 strategy.automation = Some(automation::read(&part, kind, nodes, &strategy));
             }
@@ -113,6 +116,8 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
         }
         part.finish();
     }
+    balancing::complete(&table, &mut strategy);
+    transactions::without_replication(&table, &mut strategy);
     table.finish();
     strategy
 }

@@ -4,6 +4,7 @@
 //! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
 
 pub mod automation;
+pub mod balancing;
 pub mod detector;
 pub mod flaw;
 pub mod interface;
@@ -13,3 +14,4 @@ pub mod recovery_log;
 pub mod replication;
 pub mod service;
 pub mod store;
+pub mod transactions;

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
 use crate::automation::message::AutomationMessage;
+use crate::balancing::message::BalancingMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -205,8 +207,12 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between a balancer and its backends.
+    Balancing(BalancingMessage),
     /// Between a supervisor, a primary and nodes that do not vote.
     Automation(AutomationMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
 }
 
 #[cfg(test)]

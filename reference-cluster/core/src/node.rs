@@ -15,6 +15,7 @@ use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use crate::automation::supervisor::{Setting as SupervisorSetting, Supervisor};
+use crate::balancing;
 use crate::detector::watch::Watch;
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
@@ -26,6 +27,8 @@ use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::transactions::setting::Setting as TransactionSetting;
+use crate::transactions::transactor::Transactor;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -201,7 +204,15 @@ fn service(
     if config.members[me.0 as usize].kind == MemberKind::Supervisor {
         return Ok(Box::new(Supervisor::new(supervisor(config, planted))));
     }
+    if let Some(options) = &strategy.balancing {
+        let backends = node_names(config);
+        return Ok(balancing::service(options, config, backends, planted));
+    }
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.transactions {
+        let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Transactor::new(setting, log, config.seed)));
+    }
     match &strategy.replication {
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;

@@ -6,9 +6,11 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod requests;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -26,8 +28,10 @@ const MEASUREMENTS: &[Measurement] = &[
     recovery::measure,
     redundancy::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 

@@ -206,6 +206,7 @@ impl Topology {
         let nodes = self
             .nodes
             .iter()
+            .chain(&self.companions)
             .filter(|node| ends.contains(node))
             .cloned()
             .collect();
