@@ -7,4 +7,5 @@ mod ledger;
 mod raft;
 mod replication;
 mod single_node;
+mod transactions;
 mod world;
