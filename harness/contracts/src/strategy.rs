@@ -15,8 +15,11 @@ mod redundancy;
 mod replication;
 mod transactions;
 
-pub use automation::Automation;
-pub use balancing::Balancing;
+pub use automation::{Automation, Supervisor};
+pub use balancing::{
+    Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
+    Service, Shedding, default_retry_budget,
+};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
@@ -51,4 +54,11 @@ pub struct Strategy {
     /// Who restarts and replaces nodes. Absent: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
+}
+
+impl Strategy {
+    /// Nodes that stand by, of the last ones.
+    pub fn spares(&self) -> u32 {
+        self.automation.as_ref().map_or(0, Automation::spares)
+    }
 }

@@ -51,11 +51,7 @@ fn refuse_without_effect(part: &TableReader<'_>, key: &'static str, has_effect: 
     }
 }
 
-fn time(
-    part: &TableReader<'_>,
-    key: &'static str,
-    default: Option<Duration>,
-) -> Option<Duration> {
+fn time(part: &TableReader<'_>, key: &'static str, default: Option<Duration>) -> Option<Duration> {
     let written = part.duration(key).map(|placed| placed.value);
     refuse_without_effect(part, key, default.is_some());
     default.map(|default| written.unwrap_or(default))
@@ -94,8 +90,7 @@ fn in_doubt(part: &TableReader<'_>, default: Option<InDoubt>) -> Option<InDoubt>
 fn hold(part: &TableReader<'_>, kind: TransactionKind) -> Option<Duration> {
     let hold = part.duration_above_zero("hold_before_decision");
     refuse_without_effect(part, "hold_before_decision", kind.is_atomic());
-    hold.map(|placed| placed.value)
-        .filter(|_| kind.is_atomic())
+    hold.map(|placed| placed.value).filter(|_| kind.is_atomic())
 }
 
 fn check(part: &TableReader<'_>, transactions: &Transactions) {
@@ -107,11 +102,19 @@ fn check(part: &TableReader<'_>, transactions: &Transactions) {
     ];
     for (key, time) in times {
         if time.is_some_and(|time| time < TIME_MIN) {
-            part.invalid(key, format!("`{key}` is below 1ms"), "give at least \"1ms\"");
+            part.invalid(
+                key,
+                format!("`{key}` is below 1ms"),
+                "give at least \"1ms\"",
+            );
         }
     }
-    if let Some(hold) = transactions.hold_before_decision.filter(|hold| *hold >= timeout) {
-        let message = format!("a decision held back for {hold} comes after `prepare_timeout` ({timeout})");
+    if let Some(hold) = transactions
+        .hold_before_decision
+        .filter(|hold| *hold >= timeout)
+    {
+        let message =
+            format!("a decision held back for {hold} comes after `prepare_timeout` ({timeout})");
         let hint = "participants would take every coordinator for gone; hold for less";
         part.invalid("hold_before_decision", message, hint);
     }

@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
+use crate::balancing::message::BalancingMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 use crate::transactions::message::TransactionMessage;
@@ -205,6 +207,10 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between a balancer and its backends.
+    Balancing(BalancingMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
     /// Between the nodes of a transaction.
     Transactions(TransactionMessage),
 }

@@ -275,11 +275,7 @@ fn judge(
     wrong
 }
 
-fn judge_side(
-    transfer: &Transfer,
-    side: &Side<'_>,
-    compensates: bool,
-) -> Vec<(Anomaly, String)> {
+fn judge_side(transfer: &Transfer, side: &Side<'_>, compensates: bool) -> Vec<(Anomaly, String)> {
     let key = &side.account.key;
     let mut wrong = Vec::new();
     if let Some(entry) = side.wrong(transfer, compensates) {

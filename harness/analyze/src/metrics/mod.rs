@@ -9,6 +9,8 @@ pub mod detection_bounds;
 pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
+pub mod requests;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -24,7 +26,9 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     false_suspicions::measure,
     doubt::measure,

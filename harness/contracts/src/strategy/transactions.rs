@@ -131,7 +131,10 @@ mod tests {
             let options = Transactions::of(kind);
             assert_eq!(options.concurrency.is_some(), kind.is_atomic());
             let json = serde_json::to_string(&options).unwrap();
-            assert_eq!(serde_json::from_str::<Transactions>(&json).unwrap(), options);
+            assert_eq!(
+                serde_json::from_str::<Transactions>(&json).unwrap(),
+                options
+            );
         }
         let unknown = r#"{ "kind": "saga", "prepare_timeout": "1s", "fast": true }"#;
         assert!(serde_json::from_str::<Transactions>(unknown).is_err());

@@ -73,7 +73,10 @@ impl Transactor {
             }
             None => false,
         };
-        self.then(After::Post(from, TransactionMessage::Changed { id, key, done }));
+        self.then(After::Post(
+            from,
+            TransactionMessage::Changed { id, key, done },
+        ));
     }
 
     /// One side is written, or refused.
@@ -88,13 +91,20 @@ impl Transactor {
         }
         let (request, refused) = (writing.request, writing.refused);
         self.writings.remove(&id);
-        let reply = if refused { self.no_funds() } else { self.done() };
+        let reply = if refused {
+            self.no_funds()
+        } else {
+            self.done()
+        };
         self.reply(request, reply);
     }
 
     /// Gives up what was not answered in time.
     pub(super) fn writings_due(&mut self) {
-        let due = self.writings.iter().filter(|(_, one)| one.deadline <= self.now);
+        let due = self
+            .writings
+            .iter()
+            .filter(|(_, one)| one.deadline <= self.now);
         let due: Vec<TransactionId> = due.map(|(id, _)| *id).collect();
         for id in due {
             if let Some(writing) = self.writings.remove(&id) {

@@ -303,7 +303,9 @@ impl Transactor {
     /// Others have ended what this coordinator began.
     pub(super) fn overtaken(&mut self, id: TransactionId, decision: Decision) {
         let attempt = self.attempts.get(&id);
-        if attempt.is_none_or(|attempt| matches!(attempt.stage, Stage::BackingOff(_) | Stage::Deciding)) {
+        if attempt
+            .is_none_or(|attempt| matches!(attempt.stage, Stage::BackingOff(_) | Stage::Deciding))
+        {
             return;
         }
         let reply = match decision {
@@ -315,13 +317,19 @@ impl Transactor {
 
     /// What is known here of a transaction that this node coordinates, once it is certain.
     pub(super) fn coordinators_decision(&self, id: TransactionId) -> Option<Decision> {
-        if self.attempts.get(&id).is_some_and(|attempt| !attempt.is_over()) {
+        if self
+            .attempts
+            .get(&id)
+            .is_some_and(|attempt| !attempt.is_over())
+        {
             return None;
         }
         let position = self.ledger.coordinated.get(&id);
-        Some(position.map_or(Decision::Abort, |position| Decision::Commit {
-            position: *position,
-        }))
+        Some(
+            position.map_or(Decision::Abort, |position| Decision::Commit {
+                position: *position,
+            }),
+        )
     }
 }
 

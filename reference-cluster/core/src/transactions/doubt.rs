@@ -56,7 +56,12 @@ impl Transactor {
             let claim = Claim {
                 id: *id,
                 age: *id,
-                keys: prepared.part.changes.iter().map(|one| one.key.clone()).collect(),
+                keys: prepared
+                    .part
+                    .changes
+                    .iter()
+                    .map(|one| one.key.clone())
+                    .collect(),
                 exclusive: true,
             };
             if !self.setting.has(Flaw::ForgetsLocks) {
@@ -70,7 +75,10 @@ impl Transactor {
 
     /// Asks about every promise whose time has come.
     pub(super) fn doubts_due(&mut self) {
-        let due = self.doubts.iter().filter(|(_, doubt)| doubt.ask_at <= self.now);
+        let due = self
+            .doubts
+            .iter()
+            .filter(|(_, doubt)| doubt.ask_at <= self.now);
         let due: Vec<TransactionId> = due.map(|(id, _)| *id).collect();
         for id in due {
             self.ask(id);

@@ -143,7 +143,11 @@ mod tests {
         assert_eq!(locks.claim(claim(6, &["c"], true)), Turn::Holds);
         assert_eq!(locks.claim(claim(3, &["b", "c"], true)), Turn::Waits);
         assert_eq!(locks.release(id(5)), []);
-        assert_eq!(locks.claim(claim(7, &["b"], true)), Turn::Dies, "3 waits there");
+        assert_eq!(
+            locks.claim(claim(7, &["b"], true)),
+            Turn::Dies,
+            "3 waits there"
+        );
         assert_eq!(locks.release(id(6)), [(id(3), Turn::Holds)]);
     }
 

@@ -65,7 +65,10 @@ impl Transactor {
 
     /// Gives up what was not answered in time.
     pub(super) fn openings_due(&mut self) {
-        let due = self.openings.iter().filter(|(_, one)| one.deadline <= self.now);
+        let due = self
+            .openings
+            .iter()
+            .filter(|(_, one)| one.deadline <= self.now);
         let due: Vec<TransactionId> = due.map(|(id, _)| *id).collect();
         for id in due {
             if let Some(opening) = self.openings.remove(&id) {

@@ -189,6 +189,9 @@ mod tests {
         let (one, other) = (zero.next(Peer(1)), zero.next(Peer(2)));
         assert!(zero < one && one < other);
         assert!(other.next(Peer(0)) > other);
-        assert_eq!([zero, one, other].map(|ballot| ballot.leader(id).0), [3, 1, 2]);
+        assert_eq!(
+            [zero, one, other].map(|ballot| ballot.leader(id).0),
+            [3, 1, 2]
+        );
     }
 }

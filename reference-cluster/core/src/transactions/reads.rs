@@ -126,21 +126,27 @@ impl Transactor {
                     Turn::Holds => self.show_locked(id, &keys, journal),
                     Turn::Dies => self.show(id, None),
                     Turn::Waits => {
-                        self.pending.insert(id, Pending::Read {
-                            keys,
-                            journal,
-                            view,
-                        });
+                        self.pending.insert(
+                            id,
+                            Pending::Read {
+                                keys,
+                                journal,
+                                view,
+                            },
+                        );
                     }
                 }
             }
             View::At(time) => {
                 self.clock.hear(time);
-                self.pending.insert(id, Pending::Read {
-                    keys,
-                    journal,
-                    view,
-                });
+                self.pending.insert(
+                    id,
+                    Pending::Read {
+                        keys,
+                        journal,
+                        view,
+                    },
+                );
                 self.show_what_waited();
             }
         }
@@ -148,7 +154,8 @@ impl Transactor {
 
     /// Shows accounts whose locks this read has got.
     pub(super) fn show_locked(&mut self, id: TransactionId, keys: &[String], journal: Option<u32>) {
-        self.shared.insert(id, self.now.after(self.setting.lock_ttl));
+        self.shared
+            .insert(id, self.now.after(self.setting.lock_ttl));
         self.show_now(id, keys, None, journal);
     }
 
@@ -160,7 +167,9 @@ impl Transactor {
         journal: Option<u32>,
     ) {
         let accounts = &self.ledger.accounts;
-        let shown = keys.iter().filter_map(|key| accounts.account(key, at, journal));
+        let shown = keys
+            .iter()
+            .filter_map(|key| accounts.account(key, at, journal));
         let shown = shown.collect();
         self.show(id, Some(shown));
     }
@@ -202,7 +211,12 @@ impl Transactor {
     }
 
     /// A participant shows its accounts, or does not.
-    pub(super) fn on_shown(&mut self, from: Peer, id: TransactionId, accounts: Option<Vec<Account>>) {
+    pub(super) fn on_shown(
+        &mut self,
+        from: Peer,
+        id: TransactionId,
+        accounts: Option<Vec<Account>>,
+    ) {
         let Some(reading) = self.readings.get_mut(&id) else {
             return;
         };
@@ -214,7 +228,10 @@ impl Transactor {
         };
         reading.shown.insert(from, accounts);
         let owners = self.owners_of(id);
-        let shown = self.readings.get(&id).map_or(0, |reading| reading.shown.len());
+        let shown = self
+            .readings
+            .get(&id)
+            .map_or(0, |reading| reading.shown.len());
         if shown < owners.len() {
             return;
         }
@@ -271,8 +288,9 @@ impl Transactor {
             return;
         };
         let shown = reading.shown.into_values().flatten();
-        let mut shown: BTreeMap<String, Account> =
-            shown.map(|account| (account.key.clone(), account)).collect();
+        let mut shown: BTreeMap<String, Account> = shown
+            .map(|account| (account.key.clone(), account))
+            .collect();
         let keys = reading.wanted.keys.iter();
         let answer = AccountsAnswer {
             accounts: keys.filter_map(|key| shown.remove(key)).collect(),
@@ -301,7 +319,10 @@ impl Transactor {
 
     /// Looks at every read whose time has come.
     pub(super) fn readings_due(&mut self) {
-        let due = self.readings.iter().filter(|(_, reading)| reading.due() <= self.now);
+        let due = self
+            .readings
+            .iter()
+            .filter(|(_, reading)| reading.due() <= self.now);
         let due: Vec<TransactionId> = due.map(|(id, _)| *id).collect();
         for id in due {
             let waiting = self.readings.get(&id).map(|reading| &reading.stage);

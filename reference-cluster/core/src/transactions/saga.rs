@@ -213,7 +213,10 @@ impl Transactor {
                 position,
             });
         }
-        self.then(After::Post(from, TransactionMessage::Compensated { id, key }));
+        self.then(After::Post(
+            from,
+            TransactionMessage::Compensated { id, key },
+        ));
     }
 
     /// An account says that a step is undone.

@@ -3,7 +3,9 @@
 //! An account is held by the node that its name's CRC32C falls to, so that every node knows it
 //! without asking.
 
-use shakedown_contracts::strategy::{Concurrency, InDoubt, TransactionKind, Transactions as Options};
+use shakedown_contracts::strategy::{
+    Concurrency, InDoubt, TransactionKind, Transactions as Options,
+};
 use shakedown_contracts::units::Duration;
 
 use super::clock::NODES_MAX;
@@ -123,7 +125,11 @@ fn check(options: &Options, hold: Duration, nodes: usize) -> Result<(), ConfigEr
         return refused("transactions.hold_before_decision", hold.to_string(), hint);
     }
     if nodes > NODES_MAX {
-        return refused("members", nodes.to_string(), "transactions take at most 64 nodes");
+        return refused(
+            "members",
+            nodes.to_string(),
+            "transactions take at most 64 nodes",
+        );
     }
     Ok(())
 }

@@ -36,7 +36,9 @@ impl Takeover {
     fn choose(&self) -> Vec<Opinion> {
         let kept = self.promises.values().flatten();
         let of = |participant: &Peer| {
-            let theirs = kept.clone().filter(|one| one.opinion.participant == *participant);
+            let theirs = kept
+                .clone()
+                .filter(|one| one.opinion.participant == *participant);
             let newest = theirs.max_by_key(|acceptance| acceptance.ballot);
             newest.map_or(
                 Opinion {
@@ -129,7 +131,10 @@ impl Transactor {
         let Some(takeover) = self.takeovers.get_mut(&id) else {
             return;
         };
-        let Some(opinions) = takeover.proposal.as_ref().filter(|_| takeover.ballot == ballot)
+        let Some(opinions) = takeover
+            .proposal
+            .as_ref()
+            .filter(|_| takeover.ballot == ballot)
         else {
             return;
         };
@@ -157,7 +162,9 @@ impl Transactor {
             takeover.ballot = ballot;
             takeover.proposal = None;
             takeover.promises.clear();
-            takeover.retry_at = takeover.retry_at.min(self.now.after(self.setting.retry).after(pause));
+            takeover.retry_at = takeover
+                .retry_at
+                .min(self.now.after(self.setting.retry).after(pause));
         }
     }
 }
@@ -184,10 +191,17 @@ mod tests {
             keepers: BTreeSet::new(),
             retry_at: Moment(0),
         };
-        takeover.promises.insert(Peer(0), vec![kept(zero, 0, Some(5))]);
+        takeover
+            .promises
+            .insert(Peer(0), vec![kept(zero, 0, Some(5))]);
         assert_eq!(outcome(&takeover.choose()), Decision::Abort);
-        takeover.promises.insert(Peer(1), vec![kept(zero, 1, Some(7))]);
-        assert_eq!(outcome(&takeover.choose()), Decision::Commit { position: 7 });
+        takeover
+            .promises
+            .insert(Peer(1), vec![kept(zero, 1, Some(7))]);
+        assert_eq!(
+            outcome(&takeover.choose()),
+            Decision::Commit { position: 7 }
+        );
         takeover.promises.insert(Peer(2), vec![kept(one, 1, None)]);
         assert_eq!(outcome(&takeover.choose()), Decision::Abort);
     }

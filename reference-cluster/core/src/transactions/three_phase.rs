@@ -47,7 +47,10 @@ impl Transactor {
             return;
         };
         let position = attempt.position();
-        let missing = attempt.participants.iter().filter(|peer| !known.contains(peer));
+        let missing = attempt
+            .participants
+            .iter()
+            .filter(|peer| !known.contains(peer));
         let missing: Vec<Peer> = missing.copied().collect();
         for peer in missing {
             self.post(peer, TransactionMessage::PreCommit { id, position });
@@ -58,7 +61,10 @@ impl Transactor {
     pub(super) fn on_pre_commit(&mut self, from: Peer, id: TransactionId, position: u64) {
         if let Some(decision) = self.ledger.decided.get(&id) {
             let decision = *decision;
-            return self.then(After::Post(from, TransactionMessage::Decided { id, decision }));
+            return self.then(After::Post(
+                from,
+                TransactionMessage::Decided { id, decision },
+            ));
         }
         let Some(prepared) = self.ledger.prepared.get(&id) else {
             return;
@@ -137,7 +143,10 @@ impl Transactor {
 
     /// A participant asks what is known here.
     pub(super) fn on_ask_standing(&mut self, from: Peer, id: TransactionId) {
-        let under_way = self.attempts.get(&id).is_some_and(|attempt| !attempt.is_over());
+        let under_way = self
+            .attempts
+            .get(&id)
+            .is_some_and(|attempt| !attempt.is_over());
         let committed = self.ledger.coordinated.get(&id);
         let decision = committed.map(|position| Decision::Commit {
             position: *position,
@@ -195,7 +204,11 @@ impl Transactor {
     /// Draws the end from what those that could be reached know.
     fn judge(&mut self, id: TransactionId) {
         let others = self.others(id);
-        let own = self.ledger.prepared.get(&id).and_then(|one| one.pre_committed);
+        let own = self
+            .ledger
+            .prepared
+            .get(&id)
+            .and_then(|one| one.pre_committed);
         let Some(doubt) = self.doubts.get_mut(&id) else {
             return;
         };
@@ -203,11 +216,16 @@ impl Transactor {
         let Some(termination) = doubt.termination.as_mut() else {
             return;
         };
-        let known = termination.answers.values().find_map(|standing| match standing {
-            Standing::PreCommitted(position) => Some(*position),
-            Standing::UnderWay | Standing::Uncertain => None,
-        });
-        let heard_all = others.iter().all(|peer| termination.answers.contains_key(peer));
+        let known = termination
+            .answers
+            .values()
+            .find_map(|standing| match standing {
+                Standing::PreCommitted(position) => Some(*position),
+                Standing::UnderWay | Standing::Uncertain => None,
+            });
+        let heard_all = others
+            .iter()
+            .all(|peer| termination.answers.contains_key(peer));
         if recovered && !heard_all {
             doubt.termination = None;
             return;

@@ -133,8 +133,9 @@ impl Transactor {
 
     fn recall(&mut self, recovered: &Recovered) -> Result<(), String> {
         if let Some(checkpoint) = &recovered.checkpoint {
-            self.ledger = serde_json::from_str(&checkpoint.service)
-                .map_err(|error| format!("the checkpoint is of another strategy ({error}); empty the folder"))?;
+            self.ledger = serde_json::from_str(&checkpoint.service).map_err(|error| {
+                format!("the checkpoint is of another strategy ({error}); empty the folder")
+            })?;
         }
         for text in &recovered.service {
             let line: Line = serde_json::from_str(text)

@@ -180,7 +180,11 @@ fn undone(times: usize) -> MadeTrial {
 fn a_saga_that_undid_its_step_once_did_nothing_and_twice_is_found() {
     assert!(kinds(&undone(1)).is_empty(), "{:?}", kinds(&undone(1)));
     assert_eq!(kinds(&undone(2)), ["transfer undone twice", "wrong total"]);
-    let half_done = ["failed transfer took effect", "half a transfer", "wrong total"];
+    let half_done = [
+        "failed transfer took effect",
+        "half a transfer",
+        "wrong total",
+    ];
     assert_eq!(kinds(&undone(0)), half_done);
 }
 
