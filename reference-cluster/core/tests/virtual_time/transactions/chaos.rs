@@ -19,8 +19,10 @@ enum Faults {
     All,
 }
 
-const ATOMIC: [TransactionKind; 2] =
-    [TransactionKind::TwoPhaseCommit, TransactionKind::PaxosCommit];
+const ATOMIC: [TransactionKind; 2] = [
+    TransactionKind::TwoPhaseCommit,
+    TransactionKind::PaxosCommit,
+];
 const CONCURRENCIES: [Concurrency; 2] = [Concurrency::TwoPhaseLocking, Concurrency::Snapshot];
 
 /// Options that a seed draws: every switch and a decision that is held back now and then.

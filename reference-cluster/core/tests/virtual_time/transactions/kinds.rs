@@ -72,7 +72,10 @@ fn a_partition_splits_three_phase_commit_and_impatient_participants_alone() {
     };
     assert!(!cut_off(held(TransactionKind::ThreePhaseCommit)).is_empty());
     assert!(!cut_off(impatient).is_empty());
-    for kind in [TransactionKind::TwoPhaseCommit, TransactionKind::PaxosCommit] {
+    for kind in [
+        TransactionKind::TwoPhaseCommit,
+        TransactionKind::PaxosCommit,
+    ] {
         assert_eq!(cut_off(held(kind)), Vec::<String>::new(), "{kind:?}");
     }
 }
@@ -90,7 +93,11 @@ fn a_participant_that_dies_after_its_promise_commits_when_it_is_back() {
         assert_eq!(bank.acknowledged(&world), 1, "{kind:?}: all have promised");
         world.start(1);
         world.run_for(Duration::from_millis(300));
-        assert_eq!(bank.violations(&mut world), Vec::<String>::new(), "{kind:?}");
+        assert_eq!(
+            bank.violations(&mut world),
+            Vec::<String>::new(),
+            "{kind:?}"
+        );
     }
 }
 
@@ -116,7 +123,11 @@ fn cooperative_participants_learn_the_decision_from_each_other() {
 
 #[test]
 fn a_transfer_that_is_asked_for_again_is_answered_and_not_done_again() {
-    let mut world = World::new(3, strategy(options(TransactionKind::PaxosCommit, Concurrency::Snapshot)), 5);
+    let mut world = World::new(
+        3,
+        strategy(options(TransactionKind::PaxosCommit, Concurrency::Snapshot)),
+        5,
+    );
     world.run_for(Duration::from_millis(100));
     let (from, to) = (held_by(0, 3), held_by(1, 3));
     let mut bank = Bank::open(&mut world, vec![from.clone(), to.clone()]);
@@ -125,6 +136,9 @@ fn a_transfer_that_is_asked_for_again_is_answered_and_not_done_again() {
     let again = bank.transfers[&1].1.clone();
     let again = world.request(2, shakedown_core::interface::ClientRequest::Transfer(again));
     world.run_for(Duration::from_millis(50));
-    assert_eq!([first, again].map(|id| Bank::told(&world, id)), [Some(true); 2]);
+    assert_eq!(
+        [first, again].map(|id| Bank::told(&world, id)),
+        [Some(true); 2]
+    );
     assert_eq!(bank.violations(&mut world), Vec::<String>::new());
 }

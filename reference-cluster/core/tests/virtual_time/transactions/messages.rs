@@ -19,7 +19,8 @@ fn cost(kind: TransactionKind, coordinator: u32) -> usize {
     world.run_for(Duration::from_millis(400));
     assert_eq!(Bank::told(&world, id), Some(true));
     let sent = world.trace.iter();
-    sent.filter(|line| line.contains("Send {") && line.contains("Transactions(")).count()
+    sent.filter(|line| line.contains("Send {") && line.contains("Transactions("))
+        .count()
 }
 
 #[test]

@@ -150,11 +150,18 @@ impl Bank {
 
     pub fn acknowledged(&self, world: &World) -> usize {
         let transfers = self.transfers.values();
-        transfers.filter(|(id, _)| Bank::told(world, *id) == Some(true)).count()
+        transfers
+            .filter(|(id, _)| Bank::told(world, *id) == Some(true))
+            .count()
     }
 
     pub fn shown(&self, world: &World) -> usize {
-        let shown = |id: &&RequestId| matches!(world.replies.get(*id), Some((_, _, ClientReply::Accounts(_))));
+        let shown = |id: &&RequestId| {
+            matches!(
+                world.replies.get(*id),
+                Some((_, _, ClientReply::Accounts(_)))
+            )
+        };
         self.reads.iter().filter(shown).count()
     }
 
@@ -200,7 +207,11 @@ impl Bank {
 
 /// How often each side of a transfer is done.
 fn sides(transfer: &TransferRequest, accounts: &[Account]) -> [i64; 2] {
-    [(&transfer.from, -transfer.amount), (&transfer.to, transfer.amount)].map(|(key, delta)| {
+    [
+        (&transfer.from, -transfer.amount),
+        (&transfer.to, transfer.amount),
+    ]
+    .map(|(key, delta)| {
         let account = accounts.iter().find(|account| account.key == *key);
         let journal = account.map_or(&[][..], |account| &account.journal);
         let mine = journal.iter().filter(|entry| entry.id == transfer.id);
