@@ -11,10 +11,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attempt::Stage;
 use super::clock::TransactionId;
-use super::coordinator::Stage;
-use super::ledger::Note;
 use super::message::{Decision, Standing, TransactionMessage};
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::interface::Peer;
 

@@ -63,9 +63,11 @@ pub fn keys(count: u32) -> Vec<String> {
 pub fn held_by(node: u32, nodes: u32) -> String {
     let names = (0..nodes).map(|number| format!("n{number}")).collect();
     let options = Transactions::of(TransactionKind::None);
-    let setting = Setting::new(&options, names, Peer(node), Default::default()).unwrap();
+    let setting = Setting::new(&options, names, Peer(node), Default::default());
+    let setting = setting.expect("the defaults are valid");
     let mut names = (0..).map(|number| format!("b{number}"));
-    names.find(|key| setting.owner(key) == Peer(node)).unwrap()
+    let found = names.find(|key| setting.owner(key) == Peer(node));
+    found.expect("names do not end")
 }
 
 /// A client of the bank, which remembers what it asked and was told.
