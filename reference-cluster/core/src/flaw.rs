@@ -173,8 +173,8 @@ flaws! {
     TakeoverForgetsVotes = "takeover-forgets-votes",
     /// transactions/reads: a read of many accounts locks none of them.
     ReadsWithoutLocks = "reads-without-locks",
-    /// transactions/saga: a step that comes after its compensation is taken all the same.
-    LateStepsTaken = "late-steps-taken",
+    /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
+    SagasForgotten = "sagas-forgotten",
 }
 
 /// The mistake that a node makes, if any.

@@ -12,13 +12,14 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
 
+use super::attempt::Attempt;
 use super::best_effort::Writing;
 use super::clock::{Clock, TransactionId};
-use super::coordinator::Attempt;
 use super::doubt::Doubt;
-use super::ledger::{Ledger, Line, Note};
+use super::ledger::Ledger;
 use super::locks::Locks;
 use super::message::TransactionMessage;
+use super::note::{Line, Note};
 use super::opening::Opening;
 use super::participant::Pending;
 use super::reads::Reading;
@@ -287,18 +288,5 @@ impl Transactor {
             }
         }
         self.sagas.values_mut().for_each(|saga| saga.retry_at = now);
-    }
-
-    /// The detector suspects these now: who is in doubt about what one of them coordinates asks at
-    /// once.
-    pub(super) fn suspect(&mut self, suspected: BTreeSet<Peer>) {
-        for (id, doubt) in &mut self.doubts {
-            let coordinator = id.coordinator();
-            let newly = suspected.contains(&coordinator) && !self.suspected.contains(&coordinator);
-            if newly && !doubt.told {
-                doubt.ask_at = self.now;
-            }
-        }
-        self.suspected = suspected;
     }
 }
