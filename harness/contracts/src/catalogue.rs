@@ -134,11 +134,11 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
     (
         "transactions",
         &[
-            now("none", "transactions within one group only"),
-            not_yet("two-phase-commit", "a coordinator asks, then decides"),
-            not_yet("three-phase-commit", "with a phase before the decision"),
-            not_yet("paxos-commit", "the decision is replicated"),
-            not_yet("saga", "steps with compensations"),
+            now("none", "each side of a transfer is written on its own"),
+            now("two-phase-commit", "a coordinator asks, then decides"),
+            now("three-phase-commit", "with a phase before the decision"),
+            now("paxos-commit", "the votes are kept by a majority"),
+            now("saga", "steps with compensations"),
         ],
     ),
     (

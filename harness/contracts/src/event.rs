@@ -185,6 +185,28 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// A participant of a transaction has promised to commit it when told to.
+    #[serde(rename = "transaction.prepared")]
+    TransactionPrepared {
+        /// Which; the same on every node.
+        transaction: String,
+    },
+    /// A participant that promised still does not know the decision, and begins to ask for it.
+    #[serde(rename = "transaction.in-doubt")]
+    TransactionInDoubt {
+        /// Which.
+        transaction: String,
+        /// When it promised, or came back with the promise from its disk.
+        since: Moment,
+    },
+    /// A participant that was in doubt is so no longer.
+    #[serde(rename = "transaction.resolved")]
+    TransactionResolved {
+        /// Which.
+        transaction: String,
+        /// True: it was committed here. False: aborted.
+        committed: bool,
+    },
     /// A balancer gives a backend nothing more to do.
     #[serde(rename = "balancer.ejected")]
     BalancerEjected {
@@ -313,6 +335,9 @@ impl Event {
             Event::MemberReplaced { .. } => "member.replaced",
             Event::CopyDamaged { .. } => "copy.damaged",
             Event::CopyRepaired { .. } => "copy.repaired",
+            Event::TransactionPrepared { .. } => "transaction.prepared",
+            Event::TransactionInDoubt { .. } => "transaction.in-doubt",
+            Event::TransactionResolved { .. } => "transaction.resolved",
         }
     }
 }
@@ -334,6 +359,8 @@ pub const AFTER_EVENTS: &[&str] = &[
     "supervisor.restart",
     "supervisor.replace",
     "member.replaced",
+    "transaction.prepared",
+    "transaction.in-doubt",
 ];
 
 /// Why a balancer gives a backend nothing to do.

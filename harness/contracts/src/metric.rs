@@ -12,6 +12,9 @@ pub enum Unit {
     /// Milliseconds; conditions write a duration.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Seconds; conditions write a duration.
+    #[serde(rename = "s")]
+    Seconds,
     /// A count; conditions write a plain number.
     #[serde(rename = "count")]
     Count,
@@ -201,6 +204,14 @@ pub const METRICS: &[MetricDescription] = &[
         &["bank"],
         true,
         "snapshots whose total is not the bank's",
+    ),
+    metric(
+        "transactions.in_doubt_seconds",
+        Unit::Seconds,
+        false,
+        &["bank"],
+        true,
+        "longest time a participant that had promised was not told the decision",
     ),
     metric(
         "operations.ok",

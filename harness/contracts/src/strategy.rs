@@ -30,7 +30,7 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
-pub use transactions::Transactions;
+pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

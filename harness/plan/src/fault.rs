@@ -380,23 +380,22 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
-    let peers = target.strategy.redundancy.is_some();
+    let peers = target.strategy.transactions.is_some() || target.strategy.redundancy.is_some();
     for planned in planned {
         if target.strategy.balancing.is_some() {
             check_behind_balancer(root, planned, target);
             continue;
         }
-        if peers && matches!(planned.fault.nodes, Selector::Primary | Selector::Backups) {
+        let by_role = matches!(planned.fault.nodes, Selector::Primary | Selector::Backups);
+        if peers && by_role {
             let message = format!(
-                "`{}` acts on {}, and under redundancy all nodes are alike",
-                planned.fault.name, planned.fault.nodes
+                "`{}` acts on nodes by role, and with transactions or redundancy all are peers",
+                planned.fault.name
             );
-            let hint = "name nodes, or use \"one\", \"minority\" or \"majority\"".to_owned();
+            let hint = "name nodes, as in `nodes = [\"n1\"]`, or draw some".to_owned();
             root.log
                 .invalid(&planned.span, "fault.nodes", message, Some(hint));
-            continue;
-        }
-        if alone && planned.fault.nodes == Selector::Backups {
+        } else if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",
                 planned.fault.name

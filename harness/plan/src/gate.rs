@@ -26,7 +26,6 @@ const METRICS_NOT_YET: &[&str] = &[
     "recovery.steady_state",
     "recovery.budget",
     "writes.resurrected",
-    "transactions.in_doubt_seconds",
     "imbalance",
 ];
 

@@ -28,6 +28,7 @@ mod schedule;
 mod selector;
 mod suggestion;
 mod target;
+mod transactions;
 mod tree;
 mod workload;
 

@@ -144,6 +144,10 @@ pub(crate) fn check_alone(table: &TableReader<'_>, strategy: &mut Strategy) {
         let hint = "leave one of the two out, or set `replication.kind = \"none\"`";
         table.invalid("replication", message, hint);
     }
+    if strategy.transactions.is_some() {
+        let message = "nodes under `redundancy` keep single keys, `transactions` spread accounts";
+        table.invalid("redundancy", message, "leave one of the two out");
+    }
     strategy.replication = Replication::None {};
 }
 

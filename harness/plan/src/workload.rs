@@ -55,6 +55,10 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
         }
     };
     redundancy::check_workload(&table, target, &kind, mix.contains_key("cas"));
+    if target.strategy.transactions.is_some() && matches!(kind, WorkloadKind::Register { .. }) {
+        let message = "with `transactions` the cluster holds accounts, not registers";
+        table.invalid("kind", message, "set `workload.kind = \"bank\"`");
+    }
     let clients = table.integer("clients", 1, CLIENTS_MAX).unwrap_or(8);
     let timeout = table
         .duration_above_zero("timeout")

@@ -156,6 +156,25 @@ flaws! {
     SwapsInOneStep = "swaps-in-one-step",
     /// replication/swap: a spare votes before it has caught up; writes wait for it meanwhile.
     SpareVotesEarly = "spare-votes-early",
+    /// transactions/participant: YES is sent before the promise is durable; a host that dies forgets
+    /// it, and the others commit.
+    VotesBeforeSync = "votes-before-sync",
+    /// transactions/coordinator: the decision to commit is not written down; a coordinator that
+    /// comes back presumes abort.
+    DecisionNotWritten = "decision-not-written",
+    /// transactions/coordinator: the first YES is enough.
+    DecidesOnFirstVote = "decides-on-first-vote",
+    /// transactions/participant: a coordinator that is asked about a transaction it does not know
+    /// presumes that it was committed.
+    PresumesCommit = "presumes-commit",
+    /// transactions/doubt: promises that are read back from disk are kept without their locks.
+    ForgetsLocks = "forgets-locks",
+    /// transactions/takeover: whoever ends a transaction does not look at which votes are kept.
+    TakeoverForgetsVotes = "takeover-forgets-votes",
+    /// transactions/reads: a read of many accounts locks none of them.
+    ReadsWithoutLocks = "reads-without-locks",
+    /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
+    SagasForgotten = "sagas-forgotten",
     /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
     CountsOneCopy = "counts-one-copy",
     /// redundancy/coordinating: a writer takes the next version from the first that answers; who has

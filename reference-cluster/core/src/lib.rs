@@ -15,3 +15,4 @@ pub mod redundancy;
 pub mod replication;
 pub mod service;
 pub mod store;
+pub mod transactions;

@@ -29,6 +29,8 @@ use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::transactions::setting::Setting as TransactionSetting;
+use crate::transactions::transactor::Transactor;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -212,6 +214,10 @@ fn service(
     if let Some(options) = &strategy.redundancy {
         let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
         return Ok(Box::new(Keeper::new(setting, log)));
+    }
+    if let Some(options) = &strategy.transactions {
+        let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Transactor::new(setting, log, config.seed)));
     }
     match &strategy.replication {
         Replication::Raft(options) => {

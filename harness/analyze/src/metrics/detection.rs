@@ -37,7 +37,9 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
             continue;
         };
         let mut worst = Worst::default();
-        for subject in &injected.nodes {
+        // Nobody watches the processes of a cluster that are no nodes.
+        let nodes = &trial.plan.target.nodes;
+        for subject in injected.nodes.iter().filter(|met| nodes.contains(met)) {
             let until = outage_end(trial, injected, subject);
             let lasting = lasting && !restarted(trial, injected, subject, until);
             let observations: Vec<Observation> = observers(trial, injected, until)
@@ -274,6 +276,13 @@ mod tests {
         let samples = samples_of(&made);
         assert_eq!(samples.summary("detection.missed").max, 0.0);
         assert_eq!(samples.summary("detection.last").max, 200.0);
+    }
+
+    #[test]
+    fn nobody_misses_a_process_that_is_no_node() {
+        let mut made = MadeTrial::new();
+        made.kill("s1", 3_000, 5_000);
+        assert_eq!(samples_of(&made).summary("detection.missed").count, 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
@@ -32,6 +33,7 @@ const MEASUREMENTS: &[Measurement] = &[
     roles::measure,
     stale_reads::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 

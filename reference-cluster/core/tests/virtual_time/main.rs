@@ -9,4 +9,5 @@ mod raft;
 mod redundancy;
 mod replication;
 mod single_node;
+mod transactions;
 mod world;
