@@ -13,7 +13,8 @@ mod replication;
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
+    RecoveryLog,
 };
 pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,

@@ -11,6 +11,7 @@ mod expectation;
 mod experiment;
 mod fault;
 mod gate;
+mod host_fault;
 mod nemesis;
 mod overlay;
 mod partition;

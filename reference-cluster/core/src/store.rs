@@ -5,6 +5,8 @@
 //! Invariant: the same commands in the same order give the same store; a transfer changes both
 //! accounts or none, and an id is carried out at most once.
 
+mod image;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use shakedown_contracts::history::{Account, JournalEntry};
 use shakedown_contracts::node::{
     CasRequest, OpenAccountsRequest, ReadAccountsRequest, TransferRequest,
 };
+
+pub use image::Image;
 
 /// What a log entry does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod replay;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -23,6 +24,7 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    replay::measure,
     availability::measure,
     roles::measure,
     false_suspicions::measure,

@@ -49,6 +49,9 @@ pub trait Participant: Debug + Send {
     /// A disk operation is done.
     fn disk_done(&mut self, token: DiskToken);
 
+    /// A sync failed, and the driver goes on.
+    fn disk_failed(&mut self, token: DiskToken);
+
     /// A client asks.
     fn request(&mut self, id: RequestId, request: ClientRequest);
 
@@ -107,6 +110,10 @@ impl Participant for Replica {
 
     fn disk_done(&mut self, token: DiskToken) {
         self.disk_done(token);
+    }
+
+    fn disk_failed(&mut self, token: DiskToken) {
+        self.disk_failed(token);
     }
 
     fn request(&mut self, id: RequestId, request: ClientRequest) {

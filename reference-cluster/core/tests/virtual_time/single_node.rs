@@ -1,21 +1,20 @@
 //! One node and its disk, in virtual time: how often it writes checkpoints, and what damage does.
 
 use crate::world::World;
-use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, Fsync, RecoveryLog, Replication, Strategy,
-};
+use shakedown_contracts::strategy::{Checkpoint, Checksum, Fsync, LogOptions, RecoveryLog, Replication, Strategy};
 use shakedown_contracts::units::Duration;
 use shakedown_core::interface::{ClientReply, ClientRequest};
 use shakedown_core::recovery_log::record::{RecoveryError, recover};
 
 fn alone(checkpoint: Checkpoint, checksum: Checksum) -> Strategy {
     Strategy {
-        recovery_log: RecoveryLog::Redo {
+        recovery_log: RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint,
             mean_time_between_failures: Some(Duration::from_secs(100)),
             checksum,
-        },
+            ..LogOptions::default()
+        }),
         replication: Replication::None {},
         ..Strategy::default()
     }

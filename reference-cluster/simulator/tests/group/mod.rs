@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
-use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Reads, RecoveryLog,
-    Replication, Strategy,
-};
+use shakedown_contracts::strategy::{Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog, Replication, Strategy};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use shakedown_simulator::{
@@ -42,12 +39,11 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
 }
 
 pub fn log(fsync: Fsync) -> RecoveryLog {
-    RecoveryLog::Redo {
+    RecoveryLog::Redo(LogOptions {
         fsync,
         checkpoint: Checkpoint::Bytes(shakedown_contracts::units::Bytes(8192)),
-        mean_time_between_failures: None,
-        checksum: Checksum::default(),
-    }
+        ..LogOptions::default()
+    })
 }
 
 pub fn setup(size: u32, strategy: &Strategy, seed: u64) -> Setup {
