@@ -73,9 +73,9 @@ impl HostFault {
     /// back what it must not believe.
     pub fn may_end_node(&self) -> bool {
         match self {
-            HostFault::DiskFault { .. } | HostFault::DiskFull {} | HostFault::DiskCorrupt { .. } => {
-                true
-            }
+            HostFault::DiskFault { .. }
+            | HostFault::DiskFull {}
+            | HostFault::DiskCorrupt { .. } => true,
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }
             | HostFault::ClockRate { .. }
@@ -159,6 +159,9 @@ mod tests {
             assert_eq!(kind, FaultKind::Host(fault));
         }
         let json = r#"{"kind":"pause"}"#;
-        assert_eq!(serde_json::from_str::<FaultKind>(json).unwrap(), FaultKind::Pause {});
+        assert_eq!(
+            serde_json::from_str::<FaultKind>(json).unwrap(),
+            FaultKind::Pause {}
+        );
     }
 }

@@ -19,19 +19,28 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
         "disk-hang" => HostFault::DiskHang {},
         "disk-latency" => HostFault::DiskLatency {
             latency: required_duration(table, "latency", "`latency = \"20ms\"`"),
-            jitter: table.duration("jitter").map(|placed| placed.value).unwrap_or_default(),
+            jitter: table
+                .duration("jitter")
+                .map(|placed| placed.value)
+                .unwrap_or_default(),
         },
         "disk-fault" => disk_fault(table),
         "disk-full" => HostFault::DiskFull {},
         "disk-corrupt" => {
-            let damages = [("bit-flip", Damage::BitFlip), ("scramble", Damage::Scramble)];
+            let damages = [
+                ("bit-flip", Damage::BitFlip),
+                ("scramble", Damage::Scramble),
+            ];
             HostFault::DiskCorrupt {
                 damage: table.choice("damage", &damages).unwrap_or(Damage::BitFlip),
             }
         }
         "clock-rate" => HostFault::ClockRate { rate: rate(table) },
         "clock-bump" => {
-            let ways = [("forward", BumpDirection::Forward), ("back", BumpDirection::Back)];
+            let ways = [
+                ("forward", BumpDirection::Forward),
+                ("back", BumpDirection::Back),
+            ];
             HostFault::ClockBump {
                 delta: required_duration(table, "delta", "`delta = \"500ms\"`"),
                 direction: table.choice("direction", &ways).unwrap_or_default(),
@@ -81,7 +90,11 @@ fn methods(table: &TableReader<'_>, errno: Errno) -> Vec<DiskMethod> {
         }
     }
     if written.is_empty() {
-        table.invalid("methods", "no method can fail", "list \"write\", \"sync\" or both");
+        table.invalid(
+            "methods",
+            "no method can fail",
+            "list \"write\", \"sync\" or both",
+        );
     }
     methods
 }
@@ -101,7 +114,10 @@ fn rate(table: &TableReader<'_>) -> f64 {
 /// With several copies, damage to half of them or more could be damage to all that hold a record.
 pub(crate) fn check_damage(root: &TableReader<'_>, planned: &[Planned], nodes: usize) {
     let damages = |planned: &&Planned| {
-        matches!(planned.fault.kind, FaultKind::Host(HostFault::DiskCorrupt { .. }))
+        matches!(
+            planned.fault.kind,
+            FaultKind::Host(HostFault::DiskCorrupt { .. })
+        )
     };
     let mut copies = 0;
     for planned in planned.iter().filter(damages) {
@@ -120,7 +136,8 @@ pub(crate) fn check_damage(root: &TableReader<'_>, planned: &[Planned], nodes: u
                 planned.fault.name
             );
             let hint = "damage fewer than half of the logs, by all faults of kind \"disk-corrupt\" together";
-            root.log.invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
         }
     }
 }

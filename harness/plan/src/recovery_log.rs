@@ -90,7 +90,10 @@ fn on_fsync_error(part: &TableReader<'_>, fsync: Fsync) -> OnFsyncError {
     const KEY: &str = "on_fsync_error";
     let written = part.choice(
         KEY,
-        &[("panic", OnFsyncError::Panic), ("retry", OnFsyncError::Retry)],
+        &[
+            ("panic", OnFsyncError::Panic),
+            ("retry", OnFsyncError::Retry),
+        ],
     );
     if fsync == Fsync::Never && written.is_some() {
         let message = format!("`{KEY}` has no effect with `fsync = \"never\"`");

@@ -14,7 +14,10 @@ use std::process::ExitCode;
 
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
-use shakedown_contracts::strategy::{Acknowledge, Detector, Election, Fencing, Fsync, LogOptions, Raft, Reads, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Detector, Election, Fencing, Fsync, LogOptions, Raft, Reads, RecoveryLog,
+    Replication, Strategy,
+};
 use shakedown_contracts::units::Duration;
 
 fn main() -> ExitCode {

@@ -126,11 +126,18 @@ impl Clock {
         let (observed, achieved) = match skew.fault {
             HostFault::ClockBump { delta, direction } => {
                 let forward = direction == BumpDirection::Forward;
-                let (early, late) = if forward { (skew.shown, shown) } else { (shown, skew.shown) };
+                let (early, late) = if forward {
+                    (skew.shown, shown)
+                } else {
+                    (shown, skew.shown)
+                };
                 let jumped = late.since(early).as_millis_f64();
                 let way = if forward { "forward" } else { "back" };
                 let observed = format!("the clock jumped {jumped:.3} ms {way}");
-                (observed, value("delta", delta.as_millis_f64(), jumped, "ms"))
+                (
+                    observed,
+                    value("delta", delta.as_millis_f64(), jumped, "ms"),
+                )
             }
             HostFault::ClockRate { rate } => {
                 let went = shown.since(skew.shown);
@@ -190,7 +197,9 @@ mod tests {
             let begun = Moment(random.below(1 << 40));
             let rate = (random.below(3_000_000) + 1) as f64 / 1e6;
             clock.begin(&id("rate"), &HostFault::ClockRate { rate }, begun);
-            let shown = clock.read(begun).after(random.duration_up_to(Duration::from_secs(9)));
+            let shown = clock
+                .read(begun)
+                .after(random.duration_up_to(Duration::from_secs(9)));
             let when = clock.when(shown);
             assert!(clock.read(when) >= shown, "seed {seed}");
             let before = when.before(Duration::from_nanos(1));
@@ -208,7 +217,10 @@ mod tests {
         assert_eq!(clock.read(Moment(2_100)), Moment(1_700));
         clock.take_reading(&id("double"), Moment(2_100));
         let effect = clock.effect(&id("double")).expect("it was read");
-        assert_eq!((effect.since, effect.achieved[0].achieved), (Moment(2_000), 2.0));
+        assert_eq!(
+            (effect.since, effect.achieved[0].achieved),
+            (Moment(2_000), 2.0)
+        );
         clock.end(&id("double"), Moment(2_100));
         clock.end(&id("half"), Moment(2_100));
         assert_eq!(clock.read(Moment(2_200)), Moment(1_800));

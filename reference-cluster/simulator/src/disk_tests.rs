@@ -40,7 +40,10 @@ fn operations_complete_in_order_and_appends_that_wait_together_as_one() {
     disk.submit(DiskToken(7), append(b"d"));
     disk.submit(DiskToken(8), append(b"e"));
     assert!(disk.begin(&DiskModel::default(), Moment(0)).is_some());
-    assert!(disk.begin(&DiskModel::default(), Moment(0)).is_none(), "one at a time");
+    assert!(
+        disk.begin(&DiskModel::default(), Moment(0)).is_none(),
+        "one at a time"
+    );
     let mut tokens = Vec::new();
     disk.finish(Moment(0), |token| tokens.push(token.0));
     assert_eq!(tokens, [7, 8]);
@@ -138,9 +141,12 @@ fn after_an_interrupted_checkpoint() -> std::collections::BTreeSet<(Vec<Vec<u8>>
 #[test]
 fn a_checkpoint_is_there_or_not_and_the_log_before_it_goes_only_afterwards() {
     let old = (vec![vec![1]], b"b".to_vec());
+    // The folder has the second rename and not the first.
+    let without_the_previous = (vec![vec![2]], b"b".to_vec());
     let new_with_the_old_log = (vec![vec![2], vec![1]], b"b".to_vec());
     let new = (vec![vec![2], vec![1]], b"c".to_vec());
-    let expected = [old, new_with_the_old_log, new].into_iter().collect();
+    let states = [old, without_the_previous, new_with_the_old_log, new];
+    let expected = states.into_iter().collect();
     assert_eq!(after_an_interrupted_checkpoint(), expected);
 }
 

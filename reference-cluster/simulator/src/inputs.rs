@@ -177,7 +177,10 @@ impl World {
         let failure = machine.disk.finish(self.now, |token| tokens.push(token));
         let goes_on = machine.retries_syncs();
         self.tell_troubles(node);
-        if failure.as_ref().is_none_or(|failure| failure.of_sync && goes_on) {
+        if failure
+            .as_ref()
+            .is_none_or(|failure| failure.of_sync && goes_on)
+        {
             // The next operation begins before the loop hears of this one.
             self.begin_disk(node);
         }

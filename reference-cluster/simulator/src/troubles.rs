@@ -171,7 +171,10 @@ impl Trouble {
                 let observed = format!("no byte is free, {count} writes failed with ENOSPC");
                 (observed, Vec::new())
             }
-            _ => (format!("{count} operations did not complete in their time"), Vec::new()),
+            _ => (
+                format!("{count} operations did not complete in their time"),
+                Vec::new(),
+            ),
         }
     }
 }

@@ -19,10 +19,15 @@ fn taken_back(seed: u64, flaw: Option<Flaw>) -> (u64, usize) {
         checkpoint: Checkpoint::Every(Duration::from_millis(100)),
         ..LogOptions::default()
     });
-    assert!(matches!(strategy.replication, Replication::PrimaryBackup { .. }));
+    assert!(matches!(
+        strategy.replication,
+        Replication::PrimaryBackup { .. }
+    ));
     let mut setup = setup(3, &strategy, seed);
     setup.planted = planted(flaw);
     let mut group = Group::of(setup);
+    // Past the checkpoint that is due half a second after the start.
+    group.run_millis(20);
     let mut writes = Writes::default();
     writes.put(&mut group, "n1");
     group.run_millis(5);
@@ -41,10 +46,15 @@ fn taken_back(seed: u64, flaw: Option<Flaw>) -> (u64, usize) {
     group.heal("isolated");
     group.world.start("n1");
     group.run_millis(1_000);
-    let undone = group.events.iter().filter_map(|(at, node, event)| match event {
-        Event::RecoveryCompleted { undone, .. } if *at >= restarted && node == "n1" => Some(*undone),
-        _ => None,
-    });
+    let undone = group
+        .events
+        .iter()
+        .filter_map(|(at, node, event)| match event {
+            Event::RecoveryCompleted { undone, .. } if *at >= restarted && node == "n1" => {
+                Some(*undone)
+            }
+            _ => None,
+        });
     let undone = undone.max().unwrap_or(0);
     for node in ["n2", "n3"] {
         if group.primaries() != ["n1"] {
@@ -76,7 +86,10 @@ fn what_the_group_never_committed_is_rolled_back_and_never_shown() {
         assert_eq!(shown, 0, "seed {seed}");
         rolled_back += u32::from(undone > 0);
     }
-    assert!(rolled_back >= 15, "{rolled_back} of 20 restarts had anything to roll back");
+    assert!(
+        rolled_back >= 15,
+        "{rolled_back} of 20 restarts had anything to roll back"
+    );
 }
 
 #[cfg(feature = "flaws")]

@@ -89,7 +89,10 @@ pub fn empty_means_new(options: &Options) -> bool {
 
 /// How altered bytes are noticed when the disk is read.
 pub fn checksum(options: &Options) -> Checksum {
-    options.options().map(|log| log.checksum).unwrap_or_default()
+    options
+        .options()
+        .map(|log| log.checksum)
+        .unwrap_or_default()
 }
 
 /// The log of the options.

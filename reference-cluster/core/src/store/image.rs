@@ -42,10 +42,12 @@ impl Store {
                 Image::Nothing
             }
             Command::Transfer(transfer) => {
-                let accounts = [&transfer.from, &transfer.to].into_iter().filter_map(|key| {
-                    let holding = self.accounts.get(key)?;
-                    Some((key.clone(), holding.balance, holding.journal.len()))
-                });
+                let accounts = [&transfer.from, &transfer.to]
+                    .into_iter()
+                    .filter_map(|key| {
+                        let holding = self.accounts.get(key)?;
+                        Some((key.clone(), holding.balance, holding.journal.len()))
+                    });
                 Image::Undecided(transfer.id, accounts.collect())
             }
         }

@@ -76,7 +76,10 @@ fn run(log: &RecoveryLog, flaw: Option<Flaw>) -> Run {
         }
         made.points.push(Point {
             files: session.files.clone(),
-            next: session.queue.front().map(|(_, operation)| operation.clone()),
+            next: session
+                .queue
+                .front()
+                .map(|(_, operation)| operation.clone()),
             acknowledged: acknowledged(&session, &asked),
         });
         if let Some((_, DiskOperation::Append { bytes })) = session.queue.front() {
@@ -121,7 +124,10 @@ fn restarted(
     let mut way = Vec::new();
     session.serve();
     loop {
-        let next = session.queue.front().map(|(_, operation)| operation.clone());
+        let next = session
+            .queue
+            .front()
+            .map(|(_, operation)| operation.clone());
         way.push((session.files.clone(), next));
         if let Some(words) = session.last_words.take() {
             return Err(words);
@@ -138,7 +144,10 @@ fn check(session: &mut Session, acknowledged: &Values, issued: &Values) -> Resul
         let id = session.ask(ClientRequest::Get { key: key.clone() });
         while session.carry_out_next() {}
         let Some(ClientReply::Value(answer)) = session.replies.get(&id) else {
-            return Err(format!("{key} is not served: {:?}", session.replies.get(&id)));
+            return Err(format!(
+                "{key} is not served: {:?}",
+                session.replies.get(&id)
+            ));
         };
         if answer.value < acknowledged.get(key).copied() || answer.value > issued.get(key).copied()
         {
@@ -207,7 +216,11 @@ fn mistakes_in_either_log_show_at_some_death() {
         Flaw::TornTailKept,
         Flaw::CheckpointDropsRecord,
     ] {
-        assert!(die_everywhere(&redo, Some(flaw)).is_err(), "{}", flaw.name());
+        assert!(
+            die_everywhere(&redo, Some(flaw)).is_err(),
+            "{}",
+            flaw.name()
+        );
     }
     let undo_redo = RecoveryLog::UndoRedo(options(Fsync::Group, 500));
     let seen = die_everywhere(&undo_redo, Some(Flaw::StealsUnlogged)).unwrap_err();
@@ -247,7 +260,9 @@ fn lost_after_a_failed_sync(on_fsync_error: OnFsyncError) -> Result<usize, Strin
     let promised = acknowledged(&session, &asked);
     let (mut session, _) = restarted(&log, &device, None)?;
     let lost = promised.keys().filter(|key| {
-        let id = session.ask(ClientRequest::Get { key: (*key).clone() });
+        let id = session.ask(ClientRequest::Get {
+            key: (*key).clone(),
+        });
         matches!(&session.replies[&id], ClientReply::Value(answer) if answer.value.is_none())
     });
     Ok(lost.count())

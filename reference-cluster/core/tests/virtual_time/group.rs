@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shakedown_contracts::strategy::{Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog,
+    Replication, Strategy,
+};
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::interface::{ClientReply, ClientRequest, RequestId};
 

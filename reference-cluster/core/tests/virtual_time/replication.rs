@@ -2,7 +2,10 @@
 
 use crate::group::{Client, chaos, lost, read, shared_epochs, strategy};
 use crate::world::World;
-use shakedown_contracts::strategy::{Acknowledge, Checkpoint, Detector, Election, Fallback, Fencing, Fsync, LogOptions, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Checkpoint, Detector, Election, Fallback, Fencing, Fsync, LogOptions, RecoveryLog,
+    Replication, Strategy,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use shakedown_core::interface::{ClientReply, ClientRequest};

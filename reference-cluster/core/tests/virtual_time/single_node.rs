@@ -1,7 +1,9 @@
 //! One node and its disk, in virtual time: how often it writes checkpoints, and what damage does.
 
 use crate::world::World;
-use shakedown_contracts::strategy::{Checkpoint, Checksum, Fsync, LogOptions, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Checkpoint, Checksum, Fsync, LogOptions, RecoveryLog, Replication, Strategy,
+};
 use shakedown_contracts::units::Duration;
 use shakedown_core::interface::{ClientReply, ClientRequest};
 use shakedown_core::recovery_log::record::{RecoveryError, recover};

@@ -232,7 +232,10 @@ mod tests {
             disk.submit(DiskToken(token), operation).unwrap();
         }
         for token in 0..count {
-            assert_eq!(disk.completed().await.unwrap(), Completed::Done(DiskToken(token)));
+            assert_eq!(
+                disk.completed().await.unwrap(),
+                Completed::Done(DiskToken(token))
+            );
         }
         drop(disk);
         let (_disk, recovered) = open(folder.path(), treatment(true)).unwrap();
@@ -252,7 +255,10 @@ mod tests {
         };
         disk.submit(DiskToken(2), checkpoint).unwrap();
         disk.submit(DiskToken(3), DiskOperation::Sync).unwrap();
-        assert_eq!(disk.completed().await.unwrap(), Completed::Done(DiskToken(1)));
+        assert_eq!(
+            disk.completed().await.unwrap(),
+            Completed::Done(DiskToken(1))
+        );
         let message = disk.completed().await.unwrap_err().to_string();
         assert!(message.contains("checkpoint.new"), "{message}");
         assert!(disk.completions.recv().await.is_none());

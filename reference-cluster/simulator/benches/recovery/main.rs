@@ -22,7 +22,9 @@ use group::{CLIENTS, setup};
 use host::{Files, Host};
 use line::Line;
 use shakedown_contracts::event::Event;
-use shakedown_contracts::strategy::{Checkpoint, Detector, Fsync, LogOptions, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Checkpoint, Detector, Fsync, LogOptions, RecoveryLog, Replication, Strategy,
+};
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_simulator::{CallAnswer, ClientReply, ClientRequest, Happening, Setup, World};
 

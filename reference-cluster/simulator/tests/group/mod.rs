@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
-use shakedown_contracts::strategy::{Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog, Replication, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog,
+    Replication, Strategy,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use shakedown_simulator::{
@@ -106,6 +109,8 @@ impl Group {
                     Happening::Event { node, time, event } => {
                         self.events.push((time, node, event));
                     }
+                    // Asked for where it matters.
+                    Happening::Disturbed { .. } => {}
                     Happening::Answer { call, time, answer } => {
                         let twice = self.answers.insert(call, (time, answer));
                         assert_eq!(twice, None, "{call:?} is answered twice");

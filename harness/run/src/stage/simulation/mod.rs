@@ -272,7 +272,9 @@ impl Cluster {
         // is its own, and judged as that.
         let started = match event {
             Event::NodeReady {} => Some("serves again"),
-            Event::NodeExited { expected: false, .. } => Some("was started and ended by itself"),
+            Event::NodeExited {
+                expected: false, ..
+            } => Some("was started and ended by itself"),
             _ => None,
         };
         let by_agent = matches!(event, Event::NodeStarted { .. } | Event::NodeExited { .. });
