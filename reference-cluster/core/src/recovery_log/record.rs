@@ -54,6 +54,8 @@ pub enum Record {
         /// The entry.
         point: Point,
     },
+    /// What a service without a group's log writes down, as JSON of its own.
+    Service(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,6 +66,7 @@ enum Payload {
     Term,
     Before(Image),
     Compensated,
+    Service(String),
 }
 
 /// The state, whole.
@@ -76,6 +79,9 @@ pub struct CheckpointState {
     /// Entries in flight, consecutive, whose effects are in `store` too (rollback log alone).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<Point>,
+    /// The state of a service without a group's log, as JSON of its own; empty for others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
 }
 
 impl CheckpointState {
@@ -85,6 +91,7 @@ impl CheckpointState {
             point,
             store,
             in_flight: Vec::new(),
+            service: String::new(),
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct Recovered {
     pub checkpoint: Option<CheckpointState>,
     /// Entries after it, consecutive.
     pub entries: Vec<Entry>,
+    /// What a service without a group's log wrote down after it, in order.
+    pub service: Vec<String>,
     /// Newest epoch seen in anything.
     pub epoch: u64,
     /// Whom `epoch` was promised, if anybody.
@@ -172,6 +181,7 @@ pub fn encode(rule: Checksum, record: &Record) -> Vec<u8> {
         ),
         Record::Before { point, image } => (*point, Payload::Before(image.clone())),
         Record::Compensated { point } => (*point, Payload::Compensated),
+        Record::Service(note) => (Point::default(), Payload::Service(note.clone())),
     };
     let payload = serde_json::to_vec(&payload).expect("a payload has no part that JSON lacks");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
@@ -210,6 +220,7 @@ fn decode(rule: Checksum, bytes: &[u8]) -> Option<(Record, usize)> {
         Payload::Compensated => Record::Compensated {
             point: Point { epoch, position },
         },
+        Payload::Service(note) => Record::Service(note),
     };
     Some((record, HEADER_BYTES + length))
 }
@@ -318,6 +329,7 @@ impl Recovered {
                     self.promised = Some(to);
                 }
             }
+            Record::Service(note) => self.service.push(note),
             Record::Term(epoch) => {
                 if epoch > self.epoch {
                     self.epoch = epoch;

@@ -30,7 +30,7 @@ impl Rollback {
             Record::Compensated { point } => {
                 self.compensated.insert(*point);
             }
-            Record::Entry(_) | Record::Promise { .. } | Record::Term(_) => {}
+            Record::Entry(_) | Record::Promise { .. } | Record::Term(_) | Record::Service(_) => {}
         }
     }
 

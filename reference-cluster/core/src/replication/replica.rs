@@ -382,6 +382,11 @@ impl Replica {
             .collect()
     }
 
+    /// What the log holds at a position, as far as it is in memory.
+    pub fn point(&self, position: u64) -> Option<Point> {
+        self.entries.point(position)
+    }
+
     /// A disk operation is done.
     pub fn disk_done(&mut self, token: DiskToken) {
         self.log.disk_done(self.now, token, &mut self.out);

@@ -124,6 +124,7 @@ fn setup_of(checkpoint: Checkpoint) -> Setup {
             ..LogOptions::default()
         }),
         replication: Replication::None {},
+        ..Strategy::default()
     };
     setup(1, &strategy, 1)
 }
