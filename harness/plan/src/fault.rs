@@ -417,6 +417,7 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     host_fault::check_damage(root, planned, target.nodes.len());
+    host_fault::check_use(root, planned, target);
     let alone = target.strategy.replication == Replication::None {};
     for planned in planned {
         if alone && planned.fault.nodes == Selector::Backups {

@@ -3,6 +3,8 @@
 
 use shakedown_contracts::fault::{FaultKind, Selector};
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
+use shakedown_contracts::plan::Target;
+use shakedown_contracts::strategy::{Detector, RecoveryLog};
 use shakedown_contracts::units::Duration;
 
 use crate::fault::Planned;
@@ -138,6 +140,30 @@ pub(crate) fn check_damage(root: &TableReader<'_>, planned: &[Planned], nodes: u
             let hint = "damage fewer than half of the logs, by all faults of kind \"disk-corrupt\" together";
             root.log
                 .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
+        }
+    }
+}
+
+/// A disk that nobody uses cannot fail anybody.
+pub(crate) fn check_use(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
+    let strategy = &target.strategy;
+    let probes = matches!(strategy.detector, Detector::ProgressProbe { .. });
+    if strategy.recovery_log != (RecoveryLog::None {}) {
+        return;
+    }
+    for planned in planned {
+        let unused = match &planned.fault.kind {
+            FaultKind::Host(HostFault::DiskCorrupt { .. }) => true,
+            FaultKind::Host(fault) => fault.name().starts_with("disk-") && !probes,
+            _ => false,
+        };
+        if unused {
+            let name = &planned.fault.name;
+            let message =
+                format!("`{name}` acts on disks, and without a recovery log nobody uses one");
+            let hint = "set `target.strategy.recovery_log.kind = \"redo\"`".to_owned();
+            root.log
+                .invalid(&planned.span, "fault", message, Some(hint));
         }
     }
 }

@@ -114,6 +114,7 @@ impl Session {
             address: [127, 0, 0, 1].into(),
             peer_port: 7001,
             heartbeat_port: 7002,
+            kind: Default::default(),
         };
         let config = NodeConfig {
             format: NODE_CONFIG_FORMAT,
