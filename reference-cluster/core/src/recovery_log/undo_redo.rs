@@ -127,3 +127,95 @@ impl RecoveryLog for UndoRedoLog {
         self.log.checkpoint(now, &stolen, &with_images, out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shakedown_contracts::strategy::Checksum;
+
+    use super::*;
+    use crate::interface::DiskOperation;
+    use crate::message::{Entry, Point};
+    use crate::recovery_log::record::{Recovered, encode, recover_planted};
+    use crate::store::{Command, Store};
+
+    fn put(position: u64, value: u64) -> Record {
+        Record::Entry(Entry {
+            point: Point { epoch: 1, position },
+            command: Command::Put("k".to_owned(), value),
+        })
+    }
+
+    /// A checkpoint after `k = 1` while `k = 2` and `k = 3` are in flight: the disk operations.
+    fn stolen() -> Vec<DiskOperation> {
+        let mut log = UndoRedoLog::new(&LogOptions::default(), Planted::default()).unwrap();
+        let (mut store, mut out) = (Store::default(), Vec::new());
+        store.apply(1, &Command::Put("k".to_owned(), 1));
+        let point = Point {
+            epoch: 1,
+            position: 1,
+        };
+        let state = CheckpointState::new(point, store);
+        log.checkpoint(Moment(0), &state, &[put(2, 2), put(3, 3)], &mut out);
+        let operations = out.into_iter().filter_map(|output| match output {
+            Output::Disk { operation, .. } => Some(operation),
+            _ => None,
+        });
+        operations.collect()
+    }
+
+    fn recovered(more: &[Record], flaw: Option<Flaw>) -> Recovered {
+        let Some(DiskOperation::Checkpoint { bytes, mut log }) = stolen().pop() else {
+            panic!("the checkpoint comes last");
+        };
+        let more = more
+            .iter()
+            .flat_map(|record| encode(Checksum::Crc32c, record));
+        log.extend(more);
+        let planted = Planted::from(flaw);
+        recover_planted(Checksum::Crc32c, &[bytes], &log, planted).unwrap()
+    }
+
+    fn value(recovered: &Recovered) -> Option<u64> {
+        recovered.checkpoint.as_ref()?.store.register("k")
+    }
+
+    #[test]
+    fn what_the_state_needs_to_be_rolled_back_is_synced_before_it() {
+        let operations = stolen();
+        let place = |wanted: fn(&DiskOperation) -> bool| operations.iter().rposition(wanted);
+        let image = place(|operation| matches!(operation, DiskOperation::Append { .. }));
+        let sync = place(|operation| *operation == DiskOperation::Sync);
+        let state = place(|operation| matches!(operation, DiskOperation::Checkpoint { .. }));
+        assert!(image < sync && sync < state, "{image:?} {sync:?} {state:?}");
+        assert!(image.is_some());
+    }
+
+    #[test]
+    fn operations_in_flight_leave_the_state_and_stay_in_the_log() {
+        let found = recovered(&[], None);
+        assert_eq!((value(&found), found.undone), (Some(1), 2));
+        assert_eq!(found.entries.len(), 2);
+        let positions = found.compensations.iter().map(|record| match record {
+            Record::Compensated { point } => point.position,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(positions.collect::<Vec<_>>(), [3, 2], "newest first");
+    }
+
+    #[test]
+    fn a_restart_that_was_interrupted_rolls_back_the_same_and_logs_only_the_rest() {
+        let all = recovered(&[], None).compensations;
+        for logged in 0..=all.len() {
+            let again = recovered(&all[..logged], None);
+            assert_eq!(value(&again), Some(1));
+            assert_eq!(again.compensations, all[logged..]);
+        }
+    }
+
+    #[test]
+    fn a_rollback_left_out_or_in_the_wrong_order_shows() {
+        let value_with = |flaw| value(&recovered(&[], Some(flaw)));
+        assert_eq!(value_with(Flaw::UndoSkipped), Some(3));
+        assert_eq!(value_with(Flaw::UndoesForwards), Some(2));
+    }
+}
