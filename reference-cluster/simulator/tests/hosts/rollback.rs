@@ -1,9 +1,7 @@
 //! A primary writes a checkpoint with what it could not get committed, dies, and comes back to a group
 //! that went another way: the rollback log takes that back.
 
-mod group;
-
-use group::{Group, Writes, setup, strategy};
+use crate::group::{Group, Writes, setup, strategy};
 use shakedown_contracts::event::Event;
 use shakedown_contracts::strategy::{
     Acknowledge, Checkpoint, Fencing, LogOptions, RecoveryLog, Replication,
