@@ -10,6 +10,7 @@ pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod replay;
 pub mod requests;
 pub mod roles;
 pub mod stale_reads;
@@ -28,6 +29,7 @@ const MEASUREMENTS: &[Measurement] = &[
     detection_bounds::measure,
     recovery::measure,
     redundancy::measure,
+    replay::measure,
     availability::measure,
     requests::measure,
     roles::measure,

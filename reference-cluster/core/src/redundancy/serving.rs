@@ -27,13 +27,9 @@ impl Service for Keeper {
     }
 
     fn start(&mut self, recovered: Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
         let durable_with = self
             .log
-            .start(self.now, found.unwrap_or(empty), &mut self.out);
+            .start(self.now, found.unwrap_or_default(), &mut self.out);
         let checkpoint = recovered.checkpoint.map(|checkpoint| checkpoint.service);
         let checkpoint = checkpoint.unwrap_or_default();
         let believe = self.has(Flaw::DamageBelieved);
@@ -109,10 +105,9 @@ impl Service for Keeper {
             hints: self.absences.hints(),
         };
         let state = CheckpointState {
-            point: Point::default(),
-            store: Store::default(),
             service: serde_json::to_string(&memory)
                 .expect("what is held has no part that JSON lacks"),
+            ..CheckpointState::new(Point::default(), Store::default())
         };
         self.log.checkpoint(self.now, &state, &[], &mut self.out);
     }

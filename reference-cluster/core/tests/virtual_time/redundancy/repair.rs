@@ -169,11 +169,11 @@ fn a_repair_that_is_cut_short_by_death_is_done_again() {
 /// Node 2's disk changes one byte of every value while it is down; how many it has afterwards.
 fn after_damage(seed: u64, flaw: Option<Flaw>) -> (usize, World) {
     let mut strategy: Strategy = strategy(Redundancy::Quorum(one_answer()));
-    let RecoveryLog::Redo { checksum, .. } = &mut strategy.recovery_log else {
+    let RecoveryLog::Redo(options) = &mut strategy.recovery_log else {
         panic!("the group has a log");
     };
     // With a checksum over each record the log itself refuses what was changed in its middle.
-    *checksum = Checksum::None;
+    options.checksum = Checksum::None;
     let mut world = World::flawed(3, strategy, seed, flaw);
     world.run_for(milliseconds(300));
     let values = write_all(&mut world, &mut Clients::default());
