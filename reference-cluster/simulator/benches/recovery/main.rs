@@ -209,6 +209,7 @@ fn point(world: &mut World, read_mib: Duration) -> Point {
             records,
             bytes,
             took,
+            ..
         }) = found
         {
             let read_mib = took.as_millis_f64() / read_mib.as_millis_f64();
