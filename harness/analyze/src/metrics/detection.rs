@@ -10,6 +10,7 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{Crash, FaultKind, PartitionShape};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -63,7 +64,9 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } => None,
+        // The node is there and can do nothing: whoever cannot tell has missed a failure.
+        FaultKind::Host(HostFault::DiskHang {}) => Some(true),
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => None,
     }
 }
 
