@@ -80,7 +80,9 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
     if spares == 0 {
         return;
     }
-    let other = strategy.redundancy.is_some() || strategy.transactions.is_some();
+    let other = strategy.redundancy.is_some()
+        || strategy.transactions.is_some()
+        || strategy.balancing.is_some();
     let refused = match &strategy.replication {
         _ if other => Some("spares stand by for one group of primary and backups alone"),
         Replication::PrimaryBackup {
