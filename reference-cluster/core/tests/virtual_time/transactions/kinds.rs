@@ -142,3 +142,49 @@ fn a_transfer_that_is_asked_for_again_is_answered_and_not_done_again() {
     );
     assert_eq!(bank.violations(&mut world), Vec::<String>::new());
 }
+
+/// What is wrong after a node died so long into a transfer, and came back a quarter of a second later.
+fn died_at(kind: TransactionKind, victim: u32, step: u64) -> Vec<String> {
+    let mut options = options(kind, Concurrency::TwoPhaseLocking);
+    if kind.is_atomic() {
+        options.hold_before_decision = Some(Duration::from_millis(4));
+    }
+    let mut world = World::new(3, strategy(options), step);
+    world.run_for(Duration::from_millis(100));
+    let (from, to) = (held_by(0, 3), held_by(1, 3));
+    let mut bank = Bank::open(&mut world, vec![from.clone(), to.clone()]);
+    // The coordinator is one of the participants, or neither.
+    let coordinator = if step.is_multiple_of(2) { 0 } else { 2 };
+    bank.transfer(&mut world, coordinator, &from, &to);
+    world.run_for(Duration::from_micros(500 * step));
+    world.crash(victim);
+    world.run_for(Duration::from_millis(250));
+    world.start(victim);
+    world.run_for(Duration::from_millis(400));
+    let mut wrong = bank.violations(&mut world);
+    if unresolved(&world) > 0 {
+        wrong.push("somebody is in doubt".to_owned());
+    }
+    wrong
+}
+
+#[test]
+fn whoever_dies_at_whatever_step_a_transfer_is_whole_in_the_end() {
+    for kind in [
+        TransactionKind::TwoPhaseCommit,
+        TransactionKind::ThreePhaseCommit,
+        TransactionKind::PaxosCommit,
+        TransactionKind::Saga,
+    ] {
+        for victim in 0..3 {
+            // Each protocol is done within 15 ms.
+            for step in 0..30 {
+                let wrong = died_at(kind, victim, step);
+                assert!(
+                    wrong.is_empty(),
+                    "{kind:?}, n{victim} at {step}: {wrong:#?}"
+                );
+            }
+        }
+    }
+}
