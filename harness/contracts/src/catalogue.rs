@@ -126,7 +126,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "only the first node serves"),
             now("primary-backup", "backups follow a primary and take over"),
-            not_yet("chain", "writes travel along a chain"),
+            now("chain", "writes travel along a chain to its tail"),
             now("raft", "consensus on a log with elected leaders"),
         ],
     ),

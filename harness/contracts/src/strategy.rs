@@ -5,11 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
+mod chain;
 mod detector;
 mod raft;
 mod recovery_log;
 mod replication;
 
+pub use chain::{Chain, ChainReads};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{

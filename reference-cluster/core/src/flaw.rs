@@ -119,6 +119,11 @@ flaws! {
     DeniesWhatMayBe = "denies-what-may-be",
     /// store: a transfer whose id was carried out is carried out again.
     TransfersTwice = "transfers-twice",
+    /// chain/server: a head acknowledges what it has on disk itself, before the tail has it.
+    AcknowledgesBeforeTail = "acknowledges-before-tail",
+    /// chain/reads: a tail answers reads before it has applied what was acknowledged, after a
+    /// restart with the past.
+    ReadsIgnoreIndex = "reads-ignore-index",
     /// raft/log: a vote is not written down: after a restart the server may vote again in the same
     /// term.
     ForgetsVote = "forgets-vote",

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 
@@ -204,6 +205,8 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between the members of a chain.
+    Chain(ChainMessage),
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::replication::chain::server::Chain;
+use crate::replication::chain::setting::Setting as ChainSetting;
 use crate::replication::participant::Participant;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
@@ -88,6 +90,20 @@ impl Node {
         let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
             let setting = RaftSetting::new(options, names, me, planted)?;
             Box::new(Raft::new(setting, recovery_log(log, planted)?, config.seed))
+        } else if let Replication::Chain(options) = replication {
+            let setting = ChainSetting {
+                names,
+                me,
+                beat: detector.beat(),
+                patience: watch.nominal_silence(),
+                reads: options.reads,
+                planted,
+            };
+            Box::new(Chain::new(
+                setting,
+                recovery_log(log, planted)?,
+                config.seed,
+            ))
         } else {
             let setting = Setting {
                 rules: rules(replication, names.len() as u32, me),
