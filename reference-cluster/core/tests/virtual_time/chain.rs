@@ -11,6 +11,7 @@ use shakedown_core::interface::{ClientReply, ClientRequest, RequestId};
 
 use crate::group::{Client, chaos_in, lost, shared_epochs};
 use crate::ledger::Ledger;
+use crate::raft::safety::chaos_of;
 use crate::world::World;
 
 fn strategy(reads: ChainReads) -> Strategy {
@@ -80,6 +81,21 @@ fn under_faults_nothing_acknowledged_is_lost_no_read_is_stale_and_an_epoch_has_o
     // The test would prove nothing if little was acknowledged, or no chain ever changed.
     assert!(acknowledged > 15_000, "{acknowledged} acknowledged writes");
     assert!(chains > 800, "{chains} chains");
+}
+
+#[test]
+fn where_any_link_goes_dead_and_all_restart_at_once_it_holds_too() {
+    let mut acknowledged = 0;
+    for seed in 0..200 {
+        let strategy = strategy(ChainReads::default());
+        let (mut world, client) = chaos_of(strategy, seed, None);
+        assert_eq!(violations(&world), [""; 0], "seed {seed}");
+        assert_eq!(world.primaries().len(), 1, "seed {seed}");
+        assert_eq!(lost(&mut world, &client), 0, "seed {seed}: lost writes");
+        assert_eq!(client.stale_reads(&world), 0, "seed {seed}: stale reads");
+        acknowledged += client.acknowledged(&world).count();
+    }
+    assert!(acknowledged > 3_000, "{acknowledged} acknowledged writes");
 }
 
 /// How long nothing was acknowledged after a member died for good, in milliseconds; and then it is

@@ -1,8 +1,8 @@
 //! Who says what the chain is: a majority of all members, by promising an epoch to one head.
 //!
-//! A member that suspects the head, or has known none for a while, first asks without disturbing
-//! anyone whether a majority would promise it the next epoch; then it asks in earnest. A head that
-//! wants its chain changed asks in earnest at once. A member promises an epoch to one node, durably,
+//! A member that suspects the head, or has known none for a while, and a head that wants its chain
+//! changed, first ask without disturbing anyone whether a majority would promise them the next
+//! epoch; then they ask in earnest. A member promises an epoch to one node, durably,
 //! only if that node's log is at least as up to date as its own, and only if it knows of no other
 //! head that lives. With the promise it leaves every older chain: what those send is refused.
 //! Invariant: an epoch is promised by a majority to at most one node, and that one has everything
@@ -64,10 +64,15 @@ impl Chain {
         self.log.write_term(epoch, promised, &mut self.out)
     }
 
-    /// Would like to be head: asks whether a majority would have it.
-    pub(super) fn stand(&mut self, attempt: u64) {
+    fn trial(&mut self, attempt: u64) -> Candidacy {
         let mut candidacy = self.attempt(self.log.term() + 1, true, attempt);
         candidacy.promises.insert(self.setting.me);
+        candidacy
+    }
+
+    /// Would like to be head: asks whether a majority would have it.
+    pub(super) fn stand(&mut self, attempt: u64) {
+        let candidacy = self.trial(attempt);
         self.follow(self.head);
         self.stand_due = None;
         self.position = Position::Candidate(candidacy);
@@ -75,9 +80,24 @@ impl Chain {
         self.count_promises();
     }
 
-    fn stand_in_earnest(&mut self, attempt: u64) {
+    /// As head: would like another chain, and asks whether a majority would have it. Until it has
+    /// said so in earnest the present one stands.
+    pub(super) fn begin_change(&mut self) {
+        let candidacy = self.trial(1);
+        if let Position::Head(headship) = &mut self.position {
+            headship.change = Some(candidacy);
+            self.ask_all();
+            self.count_promises();
+        }
+    }
+
+    fn go_on_in_earnest(&mut self, attempt: u64) {
         let epoch = self.log.term() + 1;
         let candidacy = self.attempt(epoch, false, attempt);
+        if let Position::Head(headship) = &mut self.position {
+            headship.change = Some(candidacy);
+            return self.promise_to_itself(epoch);
+        }
         self.head = None;
         self.position = Position::Candidate(candidacy);
         self.note(Event::TakeoverStarted { epoch });
@@ -86,16 +106,6 @@ impl Chain {
             epoch,
         });
         self.promise_to_itself(epoch);
-    }
-
-    /// As head: asks for the epoch of the next chain.
-    pub(super) fn begin_change(&mut self, attempt: u64) {
-        let epoch = self.log.term() + 1;
-        let candidacy = self.attempt(epoch, false, attempt);
-        if let Position::Head(headship) = &mut self.position {
-            headship.change = Some(candidacy);
-            self.promise_to_itself(epoch);
-        }
     }
 
     fn promise_to_itself(&mut self, epoch: u64) {
@@ -159,7 +169,7 @@ impl Chain {
         }
         if candidacy.trial {
             let attempt = candidacy.attempt;
-            return self.stand_in_earnest(attempt);
+            return self.go_on_in_earnest(attempt);
         }
         let promises = std::mem::take(&mut candidacy.promises);
         let order = self.next_order(&promises);
@@ -172,13 +182,14 @@ impl Chain {
         let due = self
             .candidacy()
             .filter(|candidacy| now >= candidacy.retry_at);
-        let Some(attempt) = due.map(|candidacy| candidacy.attempt + 1) else {
+        let Some((attempt, trial)) = due.map(|one| (one.attempt + 1, one.trial)) else {
             return;
         };
-        match &self.position {
-            Position::Head(_) if self.majority_is_live() => self.begin_change(attempt),
-            // Nobody is there to promise: the epoch need not grow meanwhile.
-            Position::Head(_) => self.ask_all(),
+        let stands = self.standing().is_some();
+        match &mut self.position {
+            // Begun anew where there still is a reason.
+            Position::Head(headship) if trial && stands => headship.change = None,
+            Position::Head(_) => self.begin_change(),
             Position::Candidate(_) | Position::Follower => self.stand(attempt),
         }
     }
@@ -220,6 +231,10 @@ impl Chain {
             self.enter_epoch(epoch, None);
             self.stand_due = None;
             self.follow(None);
+            // Whoever is head there shows itself, or the others say so when asked.
+            let wait = self.setting.beats(BACKOFF_BEATS_MAX);
+            let soon = self.now.after(self.random.duration_up_to(wait));
+            self.stand_due = self.stand_due.map(|due| due.min(soon));
         }
     }
 }

@@ -70,6 +70,9 @@ impl Chain {
         let (Position::Head(headship), Some(chain)) = (&self.position, self.standing()) else {
             return;
         };
+        if headship.change.is_some() {
+            return;
+        }
         let suspected = |peer: &Peer| self.suspected.contains(peer);
         let gone = chain.order.iter().any(suspected);
         let joining = self.caught_up(headship.first);
@@ -81,7 +84,7 @@ impl Chain {
         if let Position::Head(headship) = &mut self.position {
             headship.joining = joining;
         }
-        self.begin_change(1);
+        self.begin_change();
     }
 
     /// True when enough members live for a chain.

@@ -18,6 +18,7 @@ use super::message::ChainMessage;
 use super::server::{Chain, Position};
 use crate::flaw::Flaw;
 use crate::interface::{ClientReply, ClientRequest, Output, Peer, RequestId};
+use crate::replication::answers::Speaker;
 
 /// A read that is not answered after so many beats is asked again.
 const ASK_AGAIN_BEATS: u64 = 4;
@@ -143,6 +144,15 @@ impl Chain {
         }
     }
 
+    /// Clients speak to the head: it is the one that answers, also with the words of the tail.
+    fn speaker_of_chain(&self) -> Speaker {
+        let speaker = self.speaker();
+        Speaker {
+            node: speaker.primary.clone().unwrap_or(speaker.node),
+            ..speaker
+        }
+    }
+
     /// As tail: answers the reads that may be.
     pub(super) fn answer_reads(&mut self) {
         let Some(chain) = self.standing() else {
@@ -155,7 +165,7 @@ impl Chain {
                 self.reads_here.push_back(read);
                 continue;
             }
-            let reply = self.speaker().read(&self.store, &read.request);
+            let reply = self.speaker_of_chain().read(&self.store, &read.request);
             let number = read.number;
             match head {
                 Some(head) if head != self.setting.me => {

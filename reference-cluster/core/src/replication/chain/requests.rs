@@ -49,7 +49,7 @@ impl Chain {
             self.read_locally(id, &request);
             return Ok(());
         }
-        let live = self.majority_is_live();
+        let (live, stands) = (self.majority_is_live(), self.standing().is_some());
         let Position::Head(headship) = &mut self.position else {
             let message = "this node is not the head of the chain";
             return Err(self.speaker().error(ApiErrorKind::NotPrimary, message));
@@ -63,7 +63,7 @@ impl Chain {
             let message = "so many members are suspected that no chain is left";
             return Err(self.speaker().error(ApiErrorKind::Unavailable, message));
         }
-        if headship.change.is_some() {
+        if !stands {
             headship.held_back.push_back((id, request));
             return Ok(());
         }
