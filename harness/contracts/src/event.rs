@@ -253,6 +253,14 @@ pub enum Role {
     Backup,
     /// Asks for promises.
     Candidate,
+    /// Serves clients, as every other node does.
+    Peer,
+    /// Stands in front of backends and serves clients through them.
+    Balancer,
+    /// Works for a balancer.
+    Backend,
+    /// Watches nodes and has them restarted or replaced.
+    Supervisor,
 }
 
 /// How a fault was done, and how its effect was seen.

@@ -41,7 +41,7 @@ pub struct NodeConfig {
     pub format: u32,
     /// The node's own name; one of `members`.
     pub name: String,
-    /// All nodes of the group in rank order. Of a new primary-backup group the first is primary in
+    /// All nodes of the group in rank order, then its companions. Of a new primary-backup group the first is primary in
     /// epoch 1; Raft elects.
     pub members: Vec<Member>,
     /// Log and checkpoints live here; the folder exists.
@@ -67,6 +67,22 @@ pub struct Member {
     pub peer_port: u16,
     /// UDP port for heartbeats; [`HEARTBEAT_PORT`] in a run.
     pub heartbeat_port: u16,
+    /// What it is.
+    #[serde(default)]
+    pub kind: MemberKind,
+}
+
+/// What a member of a cluster is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberKind {
+    /// A node: it holds data or does the work.
+    #[default]
+    Node,
+    /// A companion that passes requests on to nodes.
+    Balancer,
+    /// A companion that has nodes restarted and replaced.
+    Supervisor,
 }
 
 /// Answer of `GET /v1/status`.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{FaultKind, Selector};
 use crate::metric::Condition;
+use crate::node::MemberKind;
 use crate::strategy::Strategy;
 use crate::units::Duration;
 
@@ -74,10 +75,37 @@ pub struct Target {
     pub system: String,
     /// Names of the nodes, in order: `n1`, `n2`, …
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes, such as its balancer: named `b1`, `s1`. Shapes and
+    /// selectors other than names pass them over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
     /// The reference cluster's strategies.
     pub strategy: Strategy,
     /// A node that is not ready by then ends the trial.
     pub ready_timeout: Duration,
+}
+
+impl Target {
+    /// Every process of the cluster by name: the nodes in order, then the companions.
+    pub fn members(&self) -> impl Iterator<Item = (&String, MemberKind)> {
+        let nodes = self.nodes.iter().map(|node| (node, MemberKind::Node));
+        let companions = self.companions.iter().map(|one| (&one.name, one.kind));
+        nodes.chain(companions)
+    }
+
+    /// Names of [`Target::members`].
+    pub fn member_names(&self) -> Vec<String> {
+        self.members().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// A process of the cluster that is no node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: MemberKind,
 }
 
 /// What clients do.

@@ -2,7 +2,7 @@
 
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::Strategy;
+use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy, Transactions};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
@@ -46,6 +46,7 @@ fn target(nodes: u32, strategy: Strategy, ready_timeout: Option<Duration>) -> Ta
     Target {
         system: "reference".to_owned(),
         nodes: (1..=nodes).map(|number| format!("n{number}")).collect(),
+        companions: Vec::new(),
         strategy,
         ready_timeout: ready_timeout.unwrap_or(Duration::from_secs(10)),
     }
@@ -88,7 +89,11 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
             ("replication", Some(kind)) => {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
-            // The others have only their control group so far, which takes no options.
+            // These have only their control group so far, which takes no options.
+            ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
+            ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
+            ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),
+            ("automation", Some(_)) => strategy.automation = Some(Automation::None {}),
             (_, Some(_)) => {}
         }
         part.finish();

@@ -129,7 +129,7 @@ pub async fn run(
         cluster: Cluster::new(assignment)?,
         recorder: Recorder::start(&assignment.directory)?,
         player: Player::new(assignment.plan, assignment.trial),
-        view: View::new(&assignment.plan.target.nodes),
+        view: View::new(&assignment.plan.target.member_names()),
         heard: Heard::default(),
         canary: None,
     };

@@ -10,4 +10,5 @@ pub mod message;
 pub mod node;
 pub mod recovery_log;
 pub mod replication;
+pub mod service;
 pub mod store;

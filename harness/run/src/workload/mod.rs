@@ -152,6 +152,8 @@ pub(crate) enum Command {
 pub(crate) enum Standing {
     /// It claims to be primary in this epoch.
     Primary(u64),
+    /// It serves without being primary, as others may beside it.
+    Serves,
     /// It does not.
     Other,
 }

@@ -37,6 +37,7 @@ pub(super) fn refused(
 pub(super) fn standing(status: &Status) -> Standing {
     match status.role {
         Role::Primary => Standing::Primary(status.epoch),
-        Role::Backup | Role::Candidate => Standing::Other,
+        Role::Peer | Role::Balancer => Standing::Serves,
+        Role::Backup | Role::Candidate | Role::Backend | Role::Supervisor => Standing::Other,
     }
 }

@@ -1,6 +1,6 @@
 //! Who holds the data, who serves it, and who takes over.
 //!
-//! A [`participant::Participant`] is one node's part of the group. One machine,
+//! A [`crate::service::Service`] is one node's part of the group. One machine,
 //! [`replica::Replica`], keeps a log that a primary writes and backups follow; what makes a
 //! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] and [`chain`] are machines
 //! of their own.
@@ -32,7 +32,6 @@ mod follower;
 mod leader;
 pub mod lease;
 mod none;
-pub mod participant;
 mod primary_backup;
 pub mod raft;
 mod reads;

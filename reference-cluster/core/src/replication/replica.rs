@@ -348,6 +348,7 @@ impl Replica {
         let state = CheckpointState {
             point,
             store: self.store.clone(),
+            service: String::new(),
         };
         let mut records = self.promise_record();
         records.extend(
@@ -364,7 +365,11 @@ impl Replica {
 
     /// Takes over a whole state from the primary; the ticket with which it is durable.
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
-        let state = CheckpointState { point, store };
+        let state = CheckpointState {
+            point,
+            store,
+            service: String::new(),
+        };
         let records = self.promise_record();
         self.last_ticket = self
             .log
@@ -386,6 +391,11 @@ impl Replica {
             .map(|to| Record::Promise { epoch, to })
             .into_iter()
             .collect()
+    }
+
+    /// What the log holds at a position, as far as it is in memory.
+    pub fn point(&self, position: u64) -> Option<Point> {
+        self.entries.point(position)
     }
 
     /// A disk operation is done.

@@ -131,6 +131,7 @@ impl World {
             address: [127, 0, 0, 1].into(),
             peer_port: 7001,
             heartbeat_port: 7002,
+            kind: Default::default(),
         };
         let members: Vec<Member> = (0..size).map(member).collect();
         let config = |member: &Member| NodeConfig {

@@ -56,7 +56,7 @@ impl Cluster {
     /// # Errors
     /// When a node refuses its configuration.
     pub fn new(plan: &Plan, seed: u64, directory: &TrialDirectory) -> Result<Self, RunError> {
-        let configs = plan.target.nodes.iter().map(|node| {
+        let configs = plan.target.members().map(|(node, _)| {
             let mut config = reference::config(plan, seed, node, directory);
             // The simulated disk itself forgets what was not synced.
             config.hold_unsynced = false;
@@ -80,7 +80,7 @@ impl Cluster {
         let crashes = plan.faults.iter().filter(|fault| of_host(&fault.kind));
         Ok(Cluster {
             world,
-            nodes: plan.target.nodes.clone(),
+            nodes: plan.target.member_names(),
             host_crashes: crashes.map(|fault| fault.name.clone()).collect(),
             done: BTreeMap::new(),
             until_ready: BTreeMap::new(),

@@ -15,7 +15,7 @@ use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
 use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
-use crate::replication::participant::Participant;
+use crate::service::Service;
 
 impl Chain {
     fn dispatch(&mut self, from: Peer, message: ChainMessage) {
@@ -58,7 +58,7 @@ impl Chain {
     }
 }
 
-impl Participant for Chain {
+impl Service for Chain {
     fn at(&mut self, now: Moment) {
         self.now = now;
     }

@@ -17,7 +17,7 @@ use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
 use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
-use crate::replication::participant::Participant;
+use crate::service::Service;
 
 impl Raft {
     fn enter_term_of(&mut self, message: &RaftMessage) {
@@ -57,7 +57,7 @@ impl Raft {
     }
 }
 
-impl Participant for Raft {
+impl Service for Raft {
     fn at(&mut self, now: Moment) {
         self.set_now(now);
     }

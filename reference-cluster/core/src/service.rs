@@ -1,7 +1,7 @@
-//! What a node needs of the machine that holds its data, whichever it is.
+//! What a node needs of the machine that serves its clients, whichever it is.
 //!
 //! A step sets the moment, hands over one input, lets the machine settle and takes its outputs.
-//! Invariant: nothing is sent, answered or noted but through [`Participant::take_outputs`].
+//! Invariant: nothing is sent, answered or noted but through [`Service::take_outputs`].
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,15 +10,15 @@ use std::vec::Drain;
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
 
-use super::replica::Replica;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
 use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
+use crate::replication::replica::Replica;
 
-/// One node's part of the group.
-pub trait Participant: Debug + Send {
+/// One node's part of what the cluster does for its clients.
+pub trait Service: Debug + Send {
     /// Sets the moment of everything that follows.
     fn at(&mut self, now: Moment);
 
@@ -68,7 +68,7 @@ pub trait Participant: Debug + Send {
     fn point(&self, position: u64) -> Option<Point>;
 }
 
-impl Participant for Replica {
+impl Service for Replica {
     fn at(&mut self, now: Moment) {
         self.at(now);
     }
@@ -130,6 +130,6 @@ impl Participant for Replica {
     }
 
     fn point(&self, position: u64) -> Option<Point> {
-        self.entries.point(position)
+        self.point(position)
     }
 }
