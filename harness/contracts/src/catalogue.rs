@@ -141,6 +141,20 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         ],
     ),
     (
+        "snapshot",
+        &[
+            now("none", "the accounts of a node that restarts are empty"),
+            now(
+                "uncoordinated",
+                "each node goes back to a checkpoint of its own",
+            ),
+            now(
+                "chandy-lamport",
+                "all go back to a snapshot of nodes and channels",
+            ),
+        ],
+    ),
+    (
         "redundancy",
         &[
             now("none", "no copies but replication's"),

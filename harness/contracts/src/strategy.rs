@@ -14,6 +14,7 @@ mod raft;
 mod recovery_log;
 mod redundancy;
 mod replication;
+mod snapshot;
 mod transactions;
 
 pub use automation::Automation;
@@ -29,6 +30,7 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
+pub use snapshot::Snapshot;
 pub use transactions::Transactions;
 
 /// The strategies of one cluster.
@@ -44,6 +46,9 @@ pub struct Strategy {
     /// How a transfer between nodes becomes atomic. Absent: one group holds all accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transactions: Option<Transactions>,
+    /// How nodes that hold an account each go back together. Absent: one group holds all accounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
     /// How values are kept on several nodes without a primary. Absent: `replication` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redundancy: Option<Redundancy>,

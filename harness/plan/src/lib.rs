@@ -23,6 +23,7 @@ mod replication;
 mod requirement;
 mod schedule;
 mod selector;
+mod snapshot;
 mod suggestion;
 mod target;
 mod tree;

@@ -6,7 +6,7 @@ use shakedown_contracts::strategy::{Automation, Balancing, Redundancy, Strategy,
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{detector, recovery_log, replication};
+use crate::{detector, recovery_log, replication, snapshot};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -90,6 +90,10 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
             // These have only their control group so far, which takes no options.
+            ("snapshot", Some(kind)) => {
+                let log = &strategy.recovery_log;
+                strategy.snapshot = Some(snapshot::read(&part, kind, &table, log));
+            }
             ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
             ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
             ("balancing", Some(_)) => strategy.balancing = Some(Balancing::None {}),

@@ -7,6 +7,7 @@ use shakedown_contracts::plan::{ClientGroup, Target, Workload, WorkloadKind};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
+use crate::snapshot;
 use crate::suggestion;
 use crate::tree::Value;
 
@@ -45,6 +46,9 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
             )
         }
     };
+    if target.strategy.snapshot.is_some() {
+        snapshot::check_workload(&table, &kind);
+    }
     let clients = table.integer("clients", 1, CLIENTS_MAX).unwrap_or(8);
     let timeout = table
         .duration_above_zero("timeout")

@@ -11,4 +11,5 @@ pub mod node;
 pub mod recovery_log;
 pub mod replication;
 pub mod service;
+pub mod snapshot;
 pub mod store;

@@ -10,6 +10,7 @@ use shakedown_contracts::time::Moment;
 
 use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
+use crate::snapshot::message::SpreadMessage;
 use crate::store::{Command, Store};
 
 /// Bytes of an encoded [`Heartbeat`].
@@ -207,6 +208,8 @@ pub enum Message {
     Raft(RaftMessage),
     /// Between the members of a chain.
     Chain(ChainMessage),
+    /// Between the nodes of a spread bank.
+    Spread(SpreadMessage),
 }
 
 #[cfg(test)]

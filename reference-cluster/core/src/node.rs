@@ -25,6 +25,8 @@ use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::snapshot::server::SpreadBank;
+use crate::snapshot::setting::Setting as SpreadSetting;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -197,6 +199,16 @@ fn service(
 ) -> Result<Box<dyn Service>, ConfigError> {
     let strategy = &config.strategy;
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.snapshot {
+        let setting = SpreadSetting {
+            names: node_names(config),
+            me,
+            beat: strategy.detector.beat(),
+            options: *options,
+            planted,
+        };
+        return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
     match &strategy.replication {
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;

@@ -5,6 +5,8 @@
 //! Invariant: the same commands in the same order give the same store; a transfer changes both
 //! accounts or none, and an id is carried out at most once.
 
+mod sides;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -23,7 +23,7 @@
 //! | `chain/` | the same questions, answered by a chain of nodes |
 
 mod acknowledge;
-mod answers;
+pub(crate) mod answers;
 pub mod chain;
 mod election;
 mod entry_log;

@@ -423,7 +423,7 @@ impl Replica {
 }
 
 /// The next item of a queue that is released by tickets.
-pub(super) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
+pub(crate) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
     let (ticket, _) = queue.front()?;
     if *ticket <= up_to {
         queue.pop_front().map(|(_, item)| item)

@@ -148,7 +148,7 @@ impl Replica {
             Message::Join {} => self.on_join(from),
             Message::Joined { fresh } => self.on_joined(from, fresh),
             // Of a group with another strategy: nothing here understands it.
-            Message::Raft(_) | Message::Chain(_) => {}
+            Message::Raft(_) | Message::Chain(_) | Message::Spread(_) => {}
         }
     }
 }

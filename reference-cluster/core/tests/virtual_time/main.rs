@@ -8,4 +8,5 @@ mod ledger;
 mod raft;
 mod replication;
 mod single_node;
+mod snapshot;
 mod world;
