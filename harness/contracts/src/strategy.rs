@@ -17,8 +17,11 @@ mod replication;
 mod snapshot;
 mod transactions;
 
-pub use automation::Automation;
-pub use balancing::Balancing;
+pub use automation::{Automation, Supervisor};
+pub use balancing::{
+    Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
+    Service, Shedding, default_retry_budget,
+};
 pub use chain::{Chain, ChainReads};
 pub use detector::Detector;
 pub use raft::Raft;
@@ -31,7 +34,7 @@ pub use replication::{
     default_drift_bound,
 };
 pub use snapshot::Snapshot;
-pub use transactions::Transactions;
+pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,4 +61,11 @@ pub struct Strategy {
     /// Who restarts and replaces nodes. Absent: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
+}
+
+impl Strategy {
+    /// Nodes that stand by, of the last ones.
+    pub fn spares(&self) -> u32 {
+        self.automation.as_ref().map_or(0, Automation::spares)
+    }
 }

@@ -28,7 +28,6 @@ const METRICS_NOT_YET: &[&str] = &[
     "recovery.budget",
     "writes.resurrected",
     "reads.stale",
-    "transactions.in_doubt_seconds",
     "imbalance",
 ];
 

@@ -5,6 +5,8 @@
 //! hint. Anatomy: `tree` (the file with its spans) → `overlay` (variants and matrix) → `experiment`
 //! (typed reading, one file per table) → `schedule` (what happens when in each trial).
 
+mod automation;
+mod balancing;
 mod describe;
 mod detector;
 mod expectation;
@@ -26,6 +28,7 @@ mod selector;
 mod snapshot;
 mod suggestion;
 mod target;
+mod transactions;
 mod tree;
 mod workload;
 

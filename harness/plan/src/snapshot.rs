@@ -19,10 +19,13 @@ pub(crate) fn read(
     strategies: &TableReader<'_>,
     recovery_log: &RecoveryLog,
 ) -> Snapshot {
-    if strategies.has("replication") {
-        let message = "`snapshot` spreads accounts over nodes that are no group";
-        let hint = "leave `replication` out, or `snapshot`";
-        part.invalid("kind", message, hint);
+    for other in ["replication", "transactions", "redundancy", "balancing"] {
+        if strategies.has(other) {
+            let message =
+                format!("`snapshot` cannot stand beside `{other}`: nodes are one or the other");
+            let hint = format!("leave `{other}` out, or `snapshot`");
+            part.invalid("kind", message, hint);
+        }
     }
     let default = Duration::from_secs(1);
     let interval = match kind {

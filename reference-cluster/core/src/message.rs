@@ -8,10 +8,13 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
+use crate::balancing::message::BalancingMessage;
 use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::snapshot::message::SpreadMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -210,6 +213,12 @@ pub enum Message {
     Chain(ChainMessage),
     /// Between the nodes of a spread bank.
     Spread(SpreadMessage),
+    /// Between a balancer and its backends.
+    Balancing(BalancingMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
 }
 
 #[cfg(test)]

@@ -7,11 +7,15 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{MemberKind, NodeConfig, Status};
-use shakedown_contracts::strategy::{Checksum, RecoveryLog as RecoveryLogOptions, Replication};
+use shakedown_contracts::strategy::{
+    Automation, Checksum, RecoveryLog as RecoveryLogOptions, Replication,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
+use crate::automation::supervisor::{Setting as SupervisorSetting, Supervisor};
+use crate::balancing;
 use crate::detector::watch::Watch;
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
@@ -27,6 +31,8 @@ use crate::replication::rules;
 use crate::service::Service;
 use crate::snapshot::server::SpreadBank;
 use crate::snapshot::setting::Setting as SpreadSetting;
+use crate::transactions::setting::Setting as TransactionSetting;
+use crate::transactions::transactor::Transactor;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -76,9 +82,10 @@ impl Node {
             .map(|member| member.name.clone())
             .collect();
         let me = own_index(&config.name, &names)?;
+        // Companions watch nodes, and nobody watches companions.
         let peers = (0..)
             .map(Peer)
-            .zip(names.iter().cloned())
+            .zip(node_names(config))
             .filter(|(peer, _)| *peer != me);
         let log = &config.strategy.recovery_log;
         let watch = Watch::new(&config.strategy.detector, peers.collect(), planted)?;
@@ -198,6 +205,13 @@ fn service(
     planted: Planted,
 ) -> Result<Box<dyn Service>, ConfigError> {
     let strategy = &config.strategy;
+    if config.members[me.0 as usize].kind == MemberKind::Supervisor {
+        return Ok(Box::new(Supervisor::new(supervisor(config, planted))));
+    }
+    if let Some(options) = &strategy.balancing {
+        let backends = node_names(config);
+        return Ok(balancing::service(options, config, backends, planted));
+    }
     let log = recovery_log(&strategy.recovery_log, planted)?;
     if let Some(options) = &strategy.snapshot {
         let setting = SpreadSetting {
@@ -208,6 +222,10 @@ fn service(
             planted,
         };
         return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
+    if let Some(options) = &strategy.transactions {
+        let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Transactor::new(setting, log, config.seed)));
     }
     match &strategy.replication {
         Replication::Raft(options) => {
@@ -227,8 +245,9 @@ fn service(
         }
         replication => {
             let names = node_names(config);
+            let voters = (names.len() as u32).saturating_sub(strategy.spares());
             let setting = Setting {
-                rules: rules(replication, names.len() as u32, me),
+                rules: rules(replication, voters, me),
                 names,
                 me,
                 beat: strategy.detector.beat(),
@@ -239,6 +258,23 @@ fn service(
             check_lease(&setting)?;
             Ok(Box::new(Replica::new(setting, log, config.seed)))
         }
+    }
+}
+
+/// A supervisor without options of its own has the defaults.
+fn supervisor(config: &NodeConfig, planted: Planted) -> SupervisorSetting {
+    let strategy = &config.strategy;
+    let options = match &strategy.automation {
+        Some(Automation::Supervisor(options)) => options.clone(),
+        Some(Automation::None {}) | None => Default::default(),
+    };
+    SupervisorSetting {
+        name: config.name.clone(),
+        nodes: node_names(config),
+        options,
+        beat: strategy.detector.beat(),
+        interval: strategy.detector.heartbeat_interval().unwrap_or_default(),
+        planted,
     }
 }
 

@@ -3,7 +3,8 @@
 //! Each account carries a journal of the transfers applied to it, so every snapshot can be judged
 //! transfer by transfer. The total alone is not enough: a dropped or doubled whole transfer
 //! conserves it. A side that is absent from a journal is known to be missing only when the journal
-//! is complete or reaches further back than the transfer's position in the log.
+//! is complete or reaches further back than the transfer's position in the log. Positions only grow
+//! along a journal; accounts on several nodes get theirs from the transaction's coordinator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,14 @@ use shakedown_contracts::plan::WorkloadKind;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
+use self::sides::Side;
 use super::limited;
 use crate::history::ClientOperation;
 use crate::samples::Samples;
 use crate::text;
 use crate::trial::Trial;
+
+mod sides;
 
 /// Samples `writes.lost`, `transactions.atomicity_violations` and `transactions.wrong_totals`.
 pub fn check(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
@@ -123,12 +127,7 @@ fn lost_writes(
         samples.lacking("writes.lost", reason);
         return Vec::new();
     };
-    let present: BTreeSet<u64> = end
-        .accounts
-        .iter()
-        .flat_map(|account| &account.journal)
-        .map(|entry| entry.id)
-        .collect();
+    let present = present(trial, transfers, end);
     let gone = transfers.values().filter_map(|asked| {
         let at = asked.operation.ok()?.at;
         (!present.contains(&asked.transfer.id)).then(|| {
@@ -155,6 +154,26 @@ fn lost_writes(
     limited(lost)
 }
 
+/// The transfers that are done, on one side at least.
+fn present(
+    trial: &Trial<'_>,
+    transfers: &BTreeMap<u64, Asked<'_>>,
+    end: &Snapshot<'_>,
+) -> BTreeSet<u64> {
+    let compensates = sides::compensates(trial.plan);
+    let is_done = |id: u64, sides: &[Side<'_>]| {
+        transfers.get(&id).is_none_or(|asked| {
+            let mut sides = sides.iter();
+            sides.any(|side| side.present(asked.transfer, compensates).is_some())
+        })
+    };
+    let sides = sides::by_transfer(end.accounts).into_iter();
+    sides
+        .filter(|(id, sides)| is_done(*id, sides))
+        .map(|(id, _)| id)
+        .collect()
+}
+
 fn missing_accounts(trial: &Trial<'_>, snapshot: &Snapshot<'_>) -> impl Iterator<Item = String> {
     let present: BTreeSet<&str> = snapshot
         .accounts
@@ -176,6 +195,7 @@ enum Anomaly {
     HalfDone,
     WrongAmount,
     Twice,
+    UndoneTwice,
     AfterRefusal,
     Unknown,
 }
@@ -186,6 +206,7 @@ impl Anomaly {
             Anomaly::HalfDone => "half a transfer",
             Anomaly::WrongAmount => "wrong amount",
             Anomaly::Twice => "transfer applied twice",
+            Anomaly::UndoneTwice => "transfer undone twice",
             Anomaly::AfterRefusal => "failed transfer took effect",
             Anomaly::Unknown => "transfer from nowhere",
         }
@@ -200,21 +221,11 @@ fn violations(
 ) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
+    let compensates = sides::compensates(trial.plan);
     for snapshot in snapshots {
-        // By transfer: (id, account, entry), sorted, so that its sides stand together.
-        let mut sides: Vec<(u64, &Account, &JournalEntry)> = Vec::new();
-        for account in snapshot.accounts {
-            sides.extend(
-                account
-                    .journal
-                    .iter()
-                    .map(|entry| (entry.id, account, entry)),
-            );
-        }
-        sides.sort_by(|left, right| (left.0, &left.1.key).cmp(&(right.0, &right.1.key)));
-        for sides in sides.chunk_by(|left, right| left.0 == right.0) {
-            let id = sides[0].0;
-            for (wrong, how) in judge(transfers.get(&id), sides, snapshot.accounts) {
+        for (id, sides) in sides::by_transfer(snapshot.accounts) {
+            let asked = transfers.get(&id);
+            for (wrong, how) in judge(asked, &sides, snapshot.accounts, compensates) {
                 if seen.insert((id, wrong)) {
                     let what = transfers
                         .get(&id)
@@ -235,64 +246,76 @@ fn violations(
 /// Everything that is wrong with one transfer in one snapshot.
 fn judge(
     asked: Option<&Asked<'_>>,
-    sides: &[(u64, &Account, &JournalEntry)],
+    sides: &[Side<'_>],
     accounts: &[Account],
+    compensates: bool,
 ) -> Vec<(Anomaly, String)> {
     let Some(asked) = asked else {
         return vec![(
             Anomaly::Unknown,
             format!(
                 "is in the journal of {} though no client asked for it",
-                sides[0].1.key
+                sides[0].account.key
             ),
         )];
     };
     let transfer = asked.transfer;
     let mut wrong = Vec::new();
-    if asked.operation.failed() {
+    let done = |side: &Side<'_>| side.present(transfer, compensates).is_some();
+    if asked.operation.failed() && sides.iter().any(done) {
         wrong.push((
             Anomaly::AfterRefusal,
             "was refused and took effect all the same".to_owned(),
         ));
     }
-    for (_, account, entry) in sides {
-        let expected = match &account.key {
-            key if *key == transfer.from => -transfer.amount,
-            key if *key == transfer.to => transfer.amount,
-            _ => 0,
-        };
-        if entry.delta != expected {
-            let how = format!(
-                "changed {} by {} instead of {expected}",
-                account.key, entry.delta
-            );
-            wrong.push((Anomaly::WrongAmount, how));
-        }
+    for side in sides {
+        wrong.extend(judge_side(transfer, side, compensates));
     }
-    if let Some(pair) = sides.windows(2).find(|pair| pair[0].1.key == pair[1].1.key) {
-        wrong.push((
-            Anomaly::Twice,
-            format!("was applied twice to {}", pair[0].1.key),
-        ));
+    wrong.extend(half_done(transfer, sides, accounts, compensates));
+    wrong
+}
+
+fn judge_side(transfer: &Transfer, side: &Side<'_>, compensates: bool) -> Vec<(Anomaly, String)> {
+    let key = &side.account.key;
+    let mut wrong = Vec::new();
+    if let Some(entry) = side.wrong(transfer, compensates) {
+        let expected = side.expected(transfer);
+        let how = format!("changed {key} by {} instead of {expected}", entry.delta);
+        wrong.push((Anomaly::WrongAmount, how));
     }
-    for (there, missing) in [
-        (&transfer.from, &transfer.to),
-        (&transfer.to, &transfer.from),
-    ] {
-        let side = |key: &String| sides.iter().find(|(_, account, _)| account.key == *key);
-        if let (Some((_, _, entry)), None) = (side(there), side(missing))
-            && certainly_absent(
-                accounts.iter().find(|account| account.key == *missing),
-                entry,
-            )
-        {
-            wrong.push((
-                Anomaly::HalfDone,
-                format!("is in {there} but not in {missing}"),
-            ));
-        }
+    if side.is_done_twice(transfer, compensates) {
+        wrong.push((Anomaly::Twice, format!("was applied twice to {key}")));
+    }
+    if side.is_undone_twice(transfer, compensates) {
+        let how = format!("was undone at {key} more often than done");
+        wrong.push((Anomaly::UndoneTwice, how));
     }
     wrong
+}
+
+fn half_done(
+    transfer: &Transfer,
+    sides: &[Side<'_>],
+    accounts: &[Account],
+    compensates: bool,
+) -> Option<(Anomaly, String)> {
+    let side = |key: &String| sides.iter().find(|side| side.account.key == *key);
+    let present = |key: &String| side(key).and_then(|side| side.present(transfer, compensates));
+    [
+        (&transfer.from, &transfer.to),
+        (&transfer.to, &transfer.from),
+    ]
+    .into_iter()
+    .find_map(|(there, missing)| {
+        let entry = present(there)?;
+        let account = accounts.iter().find(|account| account.key == *missing);
+        let absent = match side(missing) {
+            Some(_) => present(missing).is_none(),
+            None => certainly_absent(account, entry),
+        };
+        let how = || format!("is in {there} but not in {missing}");
+        absent.then(|| (Anomaly::HalfDone, how()))
+    })
 }
 
 /// Whether the account's journal would show the transfer of `entry` if it had been applied.

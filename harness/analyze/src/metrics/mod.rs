@@ -6,8 +6,11 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
+pub mod requests;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -23,9 +26,12 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 

@@ -214,7 +214,10 @@ impl Drive {
         tracker: &mut Tracker,
         commands: &mut Commands,
     ) -> Option<Outcome> {
-        if !matches!(attempt, Attempt::Done { .. } | Attempt::Refused { .. }) {
+        if !matches!(
+            attempt,
+            Attempt::Done { .. } | Attempt::Refused { .. } | Attempt::Failed { .. }
+        ) {
             tracker.trouble(target.node, now);
         }
         match attempt {
@@ -226,6 +229,10 @@ impl Drive {
             Attempt::Unknown { reason, by } if !self.persistence.repeatable => {
                 return Some(Outcome::Info { reason, by });
             }
+            Attempt::Failed { reason, by } if !self.persistence.repeatable => {
+                return Some(Outcome::Fail { reason, by });
+            }
+            Attempt::Failed { reason, .. } => self.reason = reason,
             Attempt::Unknown { reason, .. } => {
                 self.open = true;
                 self.reason = reason;

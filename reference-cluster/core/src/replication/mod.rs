@@ -16,6 +16,9 @@
 //! | `reads` | when may a read be answered |
 //! | `lease` | how long a primary serves without asking |
 //! | `election` | whose log is good enough to take over |
+//! | `membership` | who votes, as the log says |
+//! | `swap` | how a spare takes a lost node's place |
+//! | `redundancy` | are all copies there |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests`, `answers` | what clients are told |
@@ -31,13 +34,16 @@ mod first_start;
 mod follower;
 mod leader;
 pub mod lease;
+mod membership;
 mod none;
 mod primary_backup;
 pub mod raft;
 mod reads;
+mod redundancy;
 pub mod replica;
 mod requests;
 mod semi_sync;
+mod swap;
 mod takeover;
 
 use shakedown_contracts::strategy::{
@@ -51,7 +57,8 @@ use crate::interface::Peer;
 /// What a replication strategy decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The members that hold the data, in rank order; empty for a node that holds nothing.
+    /// The members that hold the data, in rank order; empty for a node that holds nothing. Of a
+    /// group whose log changes them: those in force.
     pub voters: Vec<Peer>,
     /// The one primary there can ever be, where there is only one.
     pub fixed_primary: Option<Peer>,
@@ -81,7 +88,7 @@ impl Rules {
     }
 }
 
-/// The rules of the options, for member `me` of `members`.
+/// The rules of the options, for member `me` of a group of `members`.
 pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),

@@ -145,6 +145,11 @@ impl Cluster {
         self.running[node] = Some(child);
     }
 
+    /// Process id of a node that runs.
+    pub fn pid(&self, node: usize) -> u32 {
+        self.running[node].as_ref().unwrap().id()
+    }
+
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self, node: usize) {
         let mut child = self.running[node].take().unwrap();
@@ -154,7 +159,7 @@ impl Cluster {
 
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, node: usize) -> ExitStatus {
-        let pid = Pid::from_raw(self.running[node].as_ref().unwrap().id() as i32);
+        let pid = Pid::from_raw(self.pid(node) as i32);
         kill(pid, Signal::SIGTERM).unwrap();
         self.wait_for_end(node)
     }
