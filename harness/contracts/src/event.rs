@@ -182,6 +182,9 @@ pub enum Event {
         records: u64,
         /// Bytes of log read.
         bytes: u64,
+        /// Operations in flight whose effects were rolled back.
+        #[serde(default)]
+        undone: u64,
         /// How long it took.
         took: Duration,
     },

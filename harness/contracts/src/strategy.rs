@@ -26,7 +26,8 @@ pub use chain::{Chain, ChainReads};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
+    RecoveryLog,
 };
 pub use redundancy::Redundancy;
 pub use replication::{

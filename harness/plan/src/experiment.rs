@@ -38,8 +38,9 @@ pub(crate) fn read(
     let workload = workload::read(&reader, &target);
     let phases = phases::read(&reader);
     let endpoints = fault::Endpoints::new(&target, &workload.groups);
-    let mut planned = fault::read(&reader, &endpoints, &phases);
-    let nemesis = nemesis::read(&reader, &planned, &endpoints, &phases);
+    let on = stage.unwrap_or(Stage::Local);
+    let mut planned = fault::read(&reader, &endpoints, &phases, on);
+    let nemesis = nemesis::read(&reader, &planned, &endpoints, (&phases, on));
     fault::check_together(&reader, &planned, &phases);
     let trials = schedule::trials(seed, trials, &planned, &nemesis, &phases);
     planned.extend(nemesis.faults_in(&trials));
@@ -77,7 +78,7 @@ pub(crate) fn read(
         title: title.to_owned(),
         source: source.path.to_owned(),
         seed,
-        stage: stage.unwrap_or(Stage::Local),
+        stage: on,
         target,
         workload,
         phases,

@@ -13,6 +13,7 @@ mod expectation;
 mod experiment;
 mod fault;
 mod gate;
+mod host_fault;
 mod nemesis;
 mod overlay;
 mod partition;

@@ -103,7 +103,6 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             ("replication", Some(kind)) => {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
-            // These have only their control group so far, which takes no options.
             ("snapshot", Some(kind)) => {
                 let log = &strategy.recovery_log;
                 strategy.snapshot = Some(snapshot::read(&part, kind, &table, log));
@@ -111,6 +110,7 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             ("transactions", Some(kind)) => {
                 strategy.transactions = Some(transactions::read(&part, kind));
             }
+            // This has only its control group so far, which takes no options.
             ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
             ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
             ("automation", Some(kind)) => {

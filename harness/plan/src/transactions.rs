@@ -131,6 +131,12 @@ pub(crate) fn without_replication(table: &TableReader<'_>, strategy: &mut Strate
     if strategy.transactions.is_none() {
         return;
     }
+    for other in ["redundancy", "balancing"] {
+        if table.has(other) {
+            let message = format!("`{other}` and `transactions` both say what the nodes are");
+            table.invalid(other, message, "leave one of the two out");
+        }
+    }
     let written = table.has("replication");
     if written && strategy.replication != (Replication::None {}) {
         let message = "`transactions` spread accounts over nodes that replicate nothing";

@@ -71,6 +71,17 @@ flaws! {
     /// recovery_log/redo: a checkpoint begins the new log without the last of the records that
     /// belong into it.
     CheckpointDropsRecord = "checkpoint-drops-record",
+    /// recovery_log/undo_redo: a checkpoint with effects of operations in flight goes to the disk
+    /// before what they found; a host that dies in between has nothing to roll back with.
+    StealsUnlogged = "steals-unlogged",
+    /// recovery_log/rollback: effects of operations in flight stay in the state at a restart.
+    UndoSkipped = "undo-skipped",
+    /// recovery_log/rollback: operations in flight are rolled back oldest first; where two changed
+    /// the same, the younger one's before-image stays.
+    UndoesForwards = "undoes-forwards",
+    /// node's disk, of the simulated world alone: the folder is not synced after a rename; a host that
+    /// dies finds the checkpoint and the log of before.
+    FolderUnsynced = "folder-unsynced",
     /// replication/replica: a promise is not written down; after a restart the node may promise the
     /// same epoch again.
     ForgetsPromise = "forgets-promise",
@@ -186,8 +197,8 @@ flaws! {
     TakeoverForgetsVotes = "takeover-forgets-votes",
     /// transactions/reads: a read of many accounts locks none of them.
     ReadsWithoutLocks = "reads-without-locks",
-    /// transactions/saga: a step that comes after its compensation is taken all the same.
-    LateStepsTaken = "late-steps-taken",
+    /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
+    SagasForgotten = "sagas-forgotten",
 }
 
 /// The mistake that a node makes, if any.

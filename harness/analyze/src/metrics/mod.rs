@@ -10,6 +10,7 @@ pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod replay;
 pub mod requests;
 pub mod roles;
 
@@ -27,6 +28,7 @@ const MEASUREMENTS: &[Measurement] = &[
     detection_bounds::measure,
     recovery::measure,
     redundancy::measure,
+    replay::measure,
     availability::measure,
     requests::measure,
     roles::measure,

@@ -132,13 +132,13 @@ impl SpreadBank {
     pub(super) fn write_checkpoints(&mut self) {
         let number = self.checkpoints.newest();
         let service = serde_json::to_string(&self.checkpoints);
+        let point = Point {
+            epoch: self.era,
+            position: number,
+        };
         let state = CheckpointState {
-            point: Point {
-                epoch: self.era,
-                position: number,
-            },
-            store: Store::default(),
             service: service.expect("accounts have no part that JSON lacks"),
+            ..CheckpointState::new(point, Store::default())
         };
         let ticket = self.log.checkpoint(self.now, &state, &[], &mut self.out);
         self.when_stored.push_back((ticket, (self.era, number)));

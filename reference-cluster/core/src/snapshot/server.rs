@@ -178,12 +178,8 @@ impl Service for SpreadBank {
     }
 
     fn start(&mut self, recovered: Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
         self.log
-            .start(self.now, found.unwrap_or(empty), &mut self.out);
+            .start(self.now, found.unwrap_or_default(), &mut self.out);
         if let Some(checkpoint) = recovered.checkpoint {
             self.checkpoints = Checkpoints::read(&checkpoint.service);
             self.era = checkpoint.point.epoch;
@@ -232,6 +228,10 @@ impl Service for SpreadBank {
 
     fn disk_done(&mut self, token: DiskToken) {
         self.log.disk_done(self.now, token, &mut self.out);
+    }
+
+    fn disk_failed(&mut self, token: DiskToken) {
+        self.log.disk_failed(token, &mut self.out);
     }
 
     fn request(&mut self, id: RequestId, request: ClientRequest) {

@@ -11,8 +11,9 @@ use shakedown_contracts::time::Moment;
 
 use super::accounts::Change;
 use super::clock::TransactionId;
-use super::ledger::{Note, Step};
+use super::ledger::Step;
 use super::message::TransactionMessage;
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::interface::{Peer, RequestId};
 

@@ -9,6 +9,8 @@
 //! Source: Bernstein, Hadzilacos, Goodman 1987, "Concurrency Control and Recovery in Database
 //! Systems", section 7.4 (cooperative termination).
 
+use std::collections::BTreeSet;
+
 use shakedown_contracts::event::Event;
 use shakedown_contracts::strategy::TransactionKind;
 use shakedown_contracts::time::Moment;
@@ -19,6 +21,7 @@ use super::message::{Decision, TransactionMessage};
 use super::three_phase::Termination;
 use super::transactor::Transactor;
 use crate::flaw::Flaw;
+use crate::interface::Peer;
 
 /// A promise without a decision.
 #[derive(Debug)]
@@ -126,5 +129,18 @@ impl Transactor {
         for peer in asked {
             self.post(peer, TransactionMessage::Ask { id });
         }
+    }
+
+    /// The detector suspects these now: who is in doubt about what one of them coordinates asks at
+    /// once.
+    pub(super) fn suspect(&mut self, suspected: BTreeSet<Peer>) {
+        for (id, doubt) in &mut self.doubts {
+            let coordinator = id.coordinator();
+            let newly = suspected.contains(&coordinator) && !self.suspected.contains(&coordinator);
+            if newly && !doubt.told {
+                doubt.ask_at = self.now;
+            }
+        }
+        self.suspected = suspected;
     }
 }

@@ -6,8 +6,8 @@ use shakedown_contracts::node::{ApiErrorKind, OpenAccountsRequest};
 use shakedown_contracts::time::Moment;
 
 use super::clock::TransactionId;
-use super::ledger::Note;
 use super::message::TransactionMessage;
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::interface::{Peer, RequestId};
 

@@ -11,9 +11,9 @@ use shakedown_contracts::strategy::{Concurrency, TransactionKind};
 
 use super::clock::TransactionId;
 use super::doubt::Doubt;
-use super::ledger::Note;
 use super::locks::{Claim, Turn};
 use super::message::{Decision, Part, Refusal, TransactionMessage, View, Vote};
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::flaw::Flaw;
 use crate::interface::Peer;

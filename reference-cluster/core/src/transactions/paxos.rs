@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempt::Stage;
 use super::clock::{NODES_MAX, TransactionId};
-use super::coordinator::Stage;
-use super::ledger::Note;
 use super::message::TransactionMessage;
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::interface::Peer;
 

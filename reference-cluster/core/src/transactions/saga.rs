@@ -16,8 +16,9 @@ use shakedown_contracts::time::Moment;
 
 use super::accounts::Change;
 use super::clock::TransactionId;
-use super::ledger::{Note, Step};
+use super::ledger::Step;
 use super::message::TransactionMessage;
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::flaw::Flaw;
 use crate::interface::{Peer, RequestId};
@@ -88,6 +89,9 @@ impl Transactor {
 
     /// What was under way when this node died is undone.
     pub(super) fn resume_sagas(&mut self) {
+        if self.has(Flaw::SagasForgotten) {
+            return;
+        }
         for (id, transfer) in self.ledger.sagas.clone() {
             let saga = self.saga(None, transfer);
             self.sagas.insert(id, saga);
@@ -198,7 +202,6 @@ impl Transactor {
             Some(Step::Done) => Some(Some(change.reversed())),
             Some(Step::Undone) if again => Some(Some(change.reversed())),
             Some(Step::Undone | Step::Barred) => None,
-            None if self.has(Flaw::LateStepsTaken) => None,
             None => Some(None),
         };
         if let Some(refund) = refund {

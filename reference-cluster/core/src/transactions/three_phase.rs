@@ -6,15 +6,15 @@
 //! the coordinator's side commits, the side that has not heard it aborts.
 //! Invariant, under crashes alone: no participant commits while another one that runs is uncertain.
 //! A participant that comes back from its disk may be the one that was believed dead, so it ends
-//! nothing unless it hears all others.
+//! nothing unless it hears all others and the coordinator.
 //! Source: Skeen 1981, "Nonblocking Commit Protocols", sections 4 and 5.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::attempt::Stage;
 use super::clock::TransactionId;
-use super::coordinator::Stage;
-use super::ledger::Note;
 use super::message::{Decision, Standing, TransactionMessage};
+use super::note::Note;
 use super::transactor::{After, Transactor};
 use crate::interface::Peer;
 
@@ -127,17 +127,16 @@ impl Transactor {
         }
     }
 
+    /// Everybody else who has to do with it, the coordinator included.
     fn others(&self, id: TransactionId) -> BTreeSet<Peer> {
         let mut others: BTreeSet<Peer> = self.ledger.participants(id).into_iter().collect();
+        others.insert(id.coordinator());
         others.remove(&self.setting.me);
         others
     }
 
     fn ask_others(&mut self, id: TransactionId) {
-        let mut asked = self.others(id);
-        asked.insert(id.coordinator());
-        asked.remove(&self.setting.me);
-        for peer in asked {
+        for peer in self.others(id) {
             self.post(peer, TransactionMessage::AskStanding { id });
         }
     }
@@ -163,12 +162,16 @@ impl Transactor {
         let message = match (decision.filter(|_| !under_way), standing) {
             (Some(decision), _) => TransactionMessage::Decided { id, decision },
             (None, Some(standing)) => TransactionMessage::Stands { id, standing },
-            // A coordinator that has forgotten may have been overtaken: it says nothing.
+            // A coordinator that has forgotten may have been overtaken: it did not commit, and knows
+            // no more.
             (None, None) if id.coordinator() == self.setting.me => {
-                let Some(decision) = self.ledger.decided.get(&id).copied() else {
-                    return;
-                };
-                TransactionMessage::Decided { id, decision }
+                match self.ledger.decided.get(&id).copied() {
+                    Some(decision) => TransactionMessage::Decided { id, decision },
+                    None => TransactionMessage::Stands {
+                        id,
+                        standing: Standing::Uncertain,
+                    },
+                }
             }
             (None, None) => {
                 let Some(decision) = self.participants_decision(id) else {
@@ -244,7 +247,6 @@ impl Transactor {
 
     fn conclude(&mut self, id: TransactionId, decision: Decision) {
         let mut told = self.others(id);
-        told.insert(id.coordinator());
         told.insert(self.setting.me);
         for peer in told {
             self.post(peer, TransactionMessage::Decided { id, decision });

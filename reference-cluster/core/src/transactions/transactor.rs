@@ -12,13 +12,14 @@ use shakedown_contracts::event::Event;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
 
+use super::attempt::Attempt;
 use super::best_effort::Writing;
 use super::clock::{Clock, TransactionId};
-use super::coordinator::Attempt;
 use super::doubt::Doubt;
-use super::ledger::{Ledger, Line, Note};
+use super::ledger::Ledger;
 use super::locks::Locks;
 use super::message::TransactionMessage;
+use super::note::{Line, Note};
 use super::opening::Opening;
 use super::participant::Pending;
 use super::reads::Reading;
@@ -115,11 +116,7 @@ impl Transactor {
 
     /// Begins with what the disk held.
     pub(super) fn begin(&mut self, recovered: &Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
-        let found = found.unwrap_or(empty);
+        let found = found.unwrap_or_default();
         self.ticket = self.log.start(self.now, found, &mut self.out);
         if let Err(message) = self.recall(recovered) {
             self.out.push(Output::Fatal { message });
@@ -230,9 +227,8 @@ impl Transactor {
         }
         let service = serde_json::to_string(&self.ledger);
         let state = CheckpointState {
-            point: Point::default(),
-            store: Store::default(),
             service: service.expect("a ledger has no part that JSON lacks"),
+            ..CheckpointState::new(Point::default(), Store::default())
         };
         self.ticket = self.log.checkpoint(self.now, &state, &[], &mut self.out);
         self.checkpointed = self.ledger.number;
@@ -287,18 +283,5 @@ impl Transactor {
             }
         }
         self.sagas.values_mut().for_each(|saga| saga.retry_at = now);
-    }
-
-    /// The detector suspects these now: who is in doubt about what one of them coordinates asks at
-    /// once.
-    pub(super) fn suspect(&mut self, suspected: BTreeSet<Peer>) {
-        for (id, doubt) in &mut self.doubts {
-            let coordinator = id.coordinator();
-            let newly = suspected.contains(&coordinator) && !self.suspected.contains(&coordinator);
-            if newly && !doubt.told {
-                doubt.ask_at = self.now;
-            }
-        }
-        self.suspected = suspected;
     }
 }

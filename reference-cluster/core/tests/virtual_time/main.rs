@@ -10,4 +10,5 @@ mod raft;
 mod replication;
 mod single_node;
 mod snapshot;
+mod transactions;
 mod world;

@@ -1,5 +1,6 @@
 //! Each wrong is planted once and found; a bank that did nothing wrong passes.
 
+use shakedown_contracts::history::JournalEntry;
 use shakedown_contracts::strategy::{TransactionKind, Transactions};
 
 use super::*;
