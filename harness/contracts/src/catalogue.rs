@@ -138,7 +138,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "only the first node serves"),
             now("primary-backup", "backups follow a primary and take over"),
-            not_yet("chain", "writes travel along a chain"),
+            now("chain", "writes travel along a chain to its tail"),
             now("raft", "consensus on a log with elected leaders"),
         ],
     ),
@@ -150,6 +150,20 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("three-phase-commit", "with a phase before the decision"),
             now("paxos-commit", "the votes are kept by a majority"),
             now("saga", "steps with compensations"),
+        ],
+    ),
+    (
+        "snapshot",
+        &[
+            now("none", "the accounts of a node that restarts are empty"),
+            now(
+                "uncoordinated",
+                "each node goes back to a checkpoint of its own",
+            ),
+            now(
+                "chandy-lamport",
+                "all go back to a snapshot of nodes and channels",
+            ),
         ],
     ),
     (

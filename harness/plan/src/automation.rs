@@ -80,9 +80,13 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
     if spares == 0 {
         return;
     }
-    let other = strategy.redundancy.is_some()
-        || strategy.transactions.is_some()
-        || strategy.balancing.is_some();
+    let others = [
+        strategy.redundancy.is_some(),
+        strategy.transactions.is_some(),
+        strategy.snapshot.is_some(),
+        strategy.balancing.is_some(),
+    ];
+    let other = others.contains(&true);
     let refused = match &strategy.replication {
         _ if other => Some("spares stand by for one group of primary and backups alone"),
         Replication::PrimaryBackup {
@@ -95,6 +99,7 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
         } => Some("a change of the voters must be held by a majority before it counts"),
         Replication::PrimaryBackup { .. } => None,
         Replication::Raft(_) => Some("raft here has no change of its servers"),
+        Replication::Chain(_) => Some("a chain here has no change of its members"),
         Replication::None {} => Some("without replication there is nothing to take over"),
     };
     if let Some(message) = refused {

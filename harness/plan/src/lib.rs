@@ -27,6 +27,7 @@ mod replication;
 mod requirement;
 mod schedule;
 mod selector;
+mod snapshot;
 mod suggestion;
 mod target;
 mod transactions;

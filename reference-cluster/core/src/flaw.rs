@@ -130,6 +130,19 @@ flaws! {
     DeniesWhatMayBe = "denies-what-may-be",
     /// store: a transfer whose id was carried out is carried out again.
     TransfersTwice = "transfers-twice",
+    /// chain/server: a head acknowledges what it has on disk itself, before the tail has it.
+    AcknowledgesBeforeTail = "acknowledges-before-tail",
+    /// chain/reads: a tail answers reads before it has applied what was acknowledged, after a
+    /// restart with the past.
+    ReadsIgnoreIndex = "reads-ignore-index",
+    /// snapshot/marker: what channels hold is not recorded; after going back the money on its way is
+    /// gone.
+    ChannelsNotRecorded = "channels-not-recorded",
+    /// snapshot/marker: a node records its accounts at the last marker, not at the first; money
+    /// counts twice.
+    RecordsAtLastMarker = "records-at-last-marker",
+    /// snapshot/recovery: only the node that restarted goes back; the others remember what it forgot.
+    RollsBackAlone = "rolls-back-alone",
     /// raft/log: a vote is not written down: after a restart the server may vote again in the same
     /// term.
     ForgetsVote = "forgets-vote",

@@ -11,7 +11,9 @@ use shakedown_contracts::time::Moment;
 use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
 use crate::redundancy::message::RedundancyMessage;
+use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
+use crate::snapshot::message::SpreadMessage;
 use crate::store::{Command, Store};
 use crate::transactions::message::TransactionMessage;
 
@@ -208,6 +210,10 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between the members of a chain.
+    Chain(ChainMessage),
+    /// Between the nodes of a spread bank.
+    Spread(SpreadMessage),
     /// Between a balancer and its backends.
     Balancing(BalancingMessage),
     /// Between a supervisor, a primary and nodes that do not vote.

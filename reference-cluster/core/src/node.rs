@@ -24,11 +24,15 @@ use crate::recovery_log::record::{Recovered, recover_planted};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
 use crate::redundancy::keeper::Keeper;
 use crate::redundancy::setting::Setting as KeeperSetting;
+use crate::replication::chain::server::Chain;
+use crate::replication::chain::setting::Setting as ChainSetting;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::snapshot::server::SpreadBank;
+use crate::snapshot::setting::Setting as SpreadSetting;
 use crate::transactions::setting::Setting as TransactionSetting;
 use crate::transactions::transactor::Transactor;
 
@@ -226,6 +230,16 @@ fn service(
         let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
         return Ok(Box::new(Keeper::new(setting, log)));
     }
+    if let Some(options) = &strategy.snapshot {
+        let setting = SpreadSetting {
+            names: node_names(config),
+            me,
+            beat: strategy.detector.beat(),
+            options: *options,
+            planted,
+        };
+        return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
     if let Some(options) = &strategy.transactions {
         let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
         return Ok(Box::new(Transactor::new(setting, log, config.seed)));
@@ -234,6 +248,17 @@ fn service(
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;
             Ok(Box::new(Raft::new(setting, log, config.seed)))
+        }
+        Replication::Chain(options) => {
+            let setting = ChainSetting {
+                names: node_names(config),
+                me,
+                beat: strategy.detector.beat(),
+                patience,
+                reads: options.reads,
+                planted,
+            };
+            Ok(Box::new(Chain::new(setting, log, config.seed)))
         }
         replication => {
             let names = node_names(config);

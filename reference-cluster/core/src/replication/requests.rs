@@ -149,6 +149,8 @@ impl Replica {
             Message::Joined { fresh } => self.on_joined(from, fresh),
             // Of a group with another strategy: nothing here understands it.
             Message::Raft(_)
+            | Message::Chain(_)
+            | Message::Spread(_)
             | Message::Balancing(_)
             | Message::Transactions(_)
             | Message::Redundancy(_) => {}
