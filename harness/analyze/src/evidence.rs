@@ -1,12 +1,16 @@
 //! Whether a trial's recording is enough to judge it by, and whether the target survived it.
 //!
-//! Doubts make the experiment unknown; a node that died by itself makes it fail.
+//! Doubts make the experiment unknown; a node that died by itself makes it fail, unless its disk
+//! failed it or gave back what it must not believe: then to stop is right, and what the stop cost is
+//! measured like any other outage.
 
 use std::collections::BTreeSet;
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::FaultId;
+use shakedown_contracts::fault::{FaultId, FaultKind};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::plan::{Plan, Start};
+use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
 use crate::reachability::node_of;
@@ -123,6 +127,9 @@ pub fn deaths(trial: &Trial<'_>) -> Vec<Finding> {
                 expected: false,
             } => {
                 let node = node_of(trial, &record.source).unwrap_or(record.source.clone());
+                if provoked(trial, &node, record.time) {
+                    return None;
+                }
                 Some(Finding {
                     trial: trial.index,
                     kind: NODE_DIED.to_owned(),
@@ -137,6 +144,24 @@ pub fn deaths(trial: &Trial<'_>) -> Vec<Finding> {
             _ => None,
         })
         .collect()
+}
+
+/// Whether a fault of the node's host had given it reason to stop by then.
+fn provoked(trial: &Trial<'_>, node: &str, at: Moment) -> bool {
+    trial.timeline.injected.iter().any(|injected| {
+        let reason = match &injected.fault.kind {
+            FaultKind::Host(fault) => fault.may_end_node(),
+            _ => false,
+        };
+        // Damage stays when the fault is over.
+        let lasting = matches!(
+            injected.fault.kind,
+            FaultKind::Host(HostFault::DiskCorrupt { .. })
+        );
+        let in_time = lasting || at <= injected.gone_by(trial.timeline.ended);
+        let met = injected.nodes.iter().any(|met| met == node);
+        reason && met && injected.effective.before <= at && in_time
+    })
 }
 
 #[cfg(test)]

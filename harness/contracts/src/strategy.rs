@@ -23,9 +23,10 @@ pub use balancing::{
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
+    RecoveryLog,
 };
-pub use redundancy::Redundancy;
+pub use redundancy::{AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy};
 pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,

@@ -399,3 +399,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn faults_of_hosts_are_there_in_simulation_and_refused_with_the_way_there_elsewhere() {
+    let text =
+        "[[fault]]\nkind = \"disk-fault\"\nmethods = [\"sync\"]\ntimes = 2\nnodes = [\"n1\"]\n";
+    let error = plans(text).unwrap_err();
+    let problem = &error.problems[0];
+    assert_eq!(problem.kind, ProblemKind::Unavailable);
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("--stage simulation"), "{error}");
+    let source = Source {
+        path: "e.toml",
+        text,
+        name: "e",
+    };
+    let overrides = Overrides {
+        stage: Some("simulation".into()),
+        ..Overrides::default()
+    };
+    let plans = compile(&source, &overrides).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plans[0].faults[0].kind.name(), "disk-fault");
+    // The plan survives its file.
+    let json = serde_json::to_string(&plans[0]).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plans[0]);
+    assert!(describe(&plans[0]).contains("disk-fault on n1"));
+}

@@ -71,6 +71,17 @@ flaws! {
     /// recovery_log/redo: a checkpoint begins the new log without the last of the records that
     /// belong into it.
     CheckpointDropsRecord = "checkpoint-drops-record",
+    /// recovery_log/undo_redo: a checkpoint with effects of operations in flight goes to the disk
+    /// before what they found; a host that dies in between has nothing to roll back with.
+    StealsUnlogged = "steals-unlogged",
+    /// recovery_log/rollback: effects of operations in flight stay in the state at a restart.
+    UndoSkipped = "undo-skipped",
+    /// recovery_log/rollback: operations in flight are rolled back oldest first; where two changed
+    /// the same, the younger one's before-image stays.
+    UndoesForwards = "undoes-forwards",
+    /// node's disk, of the simulated world alone: the folder is not synced after a rename; a host that
+    /// dies finds the checkpoint and the log of before.
+    FolderUnsynced = "folder-unsynced",
     /// replication/replica: a promise is not written down; after a restart the node may promise the
     /// same epoch again.
     ForgetsPromise = "forgets-promise",
@@ -175,6 +186,27 @@ flaws! {
     ReadsWithoutLocks = "reads-without-locks",
     /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
     SagasForgotten = "sagas-forgotten",
+    /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
+    CountsOneCopy = "counts-one-copy",
+    /// redundancy/coordinating: a writer takes the next version from the first that answers; who has
+    /// missed a write takes a version that is older than it.
+    VersionFromOneCopy = "version-from-one-copy",
+    /// redundancy/coordinating: a read returns what too few nodes hold, and sees to nothing.
+    ReadsNotWrittenBack = "reads-not-written-back",
+    /// redundancy/holding: what comes last stays, also when it is older.
+    OlderOverwrites = "older-overwrites",
+    /// redundancy/holding: shards of the version before go with the first of the next one, of which
+    /// there may never be enough.
+    OldShardsDropped = "old-shards-dropped",
+    /// redundancy/holding: a node that let go of shards does not say so; who hears of them from too few
+    /// others takes a version that is older still.
+    RetirementUntold = "retirement-untold",
+    /// redundancy/repairing: what is kept for a node that was away is never handed over.
+    HintsNotDelivered = "hints-not-delivered",
+    /// redundancy/notes: no checksum is looked at when copies are read back.
+    DamageBelieved = "damage-believed",
+    /// redundancy/comparing: what is found to differ stays as it is.
+    DifferencesIgnored = "differences-ignored",
 }
 
 /// The mistake that a node makes, if any.

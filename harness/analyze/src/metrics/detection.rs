@@ -10,6 +10,7 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{Crash, FaultKind, PartitionShape};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -37,7 +38,9 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
             continue;
         };
         let mut worst = Worst::default();
-        for subject in &injected.nodes {
+        // Nobody watches the processes of a cluster that are no nodes.
+        let nodes = &trial.plan.target.nodes;
+        for subject in injected.nodes.iter().filter(|met| nodes.contains(met)) {
             let until = outage_end(trial, injected, subject);
             let lasting = lasting && !restarted(trial, injected, subject, until);
             let observations: Vec<Observation> = observers(trial, injected, until)
@@ -61,7 +64,9 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } => None,
+        // The node is there and can do nothing: whoever cannot tell has missed a failure.
+        FaultKind::Host(HostFault::DiskHang {}) => Some(true),
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => None,
     }
 }
 
@@ -274,6 +279,13 @@ mod tests {
         let samples = samples_of(&made);
         assert_eq!(samples.summary("detection.missed").max, 0.0);
         assert_eq!(samples.summary("detection.last").max, 200.0);
+    }
+
+    #[test]
+    fn nobody_misses_a_process_that_is_no_node() {
+        let mut made = MadeTrial::new();
+        made.kill("s1", 3_000, 5_000);
+        assert_eq!(samples_of(&made).summary("detection.missed").count, 0);
     }
 
     #[test]

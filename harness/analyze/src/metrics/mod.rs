@@ -10,8 +10,10 @@ pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod replay;
 pub mod requests;
 pub mod roles;
+pub mod stale_reads;
 
 use shakedown_contracts::verdict::Finding;
 
@@ -27,9 +29,11 @@ const MEASUREMENTS: &[Measurement] = &[
     detection_bounds::measure,
     recovery::measure,
     redundancy::measure,
+    replay::measure,
     availability::measure,
     requests::measure,
     roles::measure,
+    stale_reads::measure,
     false_suspicions::measure,
     doubt::measure,
     baseline::measure,

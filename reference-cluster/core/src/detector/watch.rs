@@ -192,6 +192,13 @@ impl Watch {
             .is_some_and(|prober| prober.done(token))
     }
 
+    /// A disk operation failed; true when it was a probe of this node's own.
+    pub fn disk_failed(&mut self, token: DiskToken) -> bool {
+        self.prober
+            .as_mut()
+            .is_some_and(|prober| prober.failed(token))
+    }
+
     /// Takes a heartbeat or an ACK: answers it, and counts it as evidence where it is one.
     pub fn receive(
         &mut self,

@@ -116,11 +116,7 @@ impl Transactor {
 
     /// Begins with what the disk held.
     pub(super) fn begin(&mut self, recovered: &Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
-        let found = found.unwrap_or(empty);
+        let found = found.unwrap_or_default();
         self.ticket = self.log.start(self.now, found, &mut self.out);
         if let Err(message) = self.recall(recovered) {
             self.out.push(Output::Fatal { message });
@@ -231,9 +227,8 @@ impl Transactor {
         }
         let service = serde_json::to_string(&self.ledger);
         let state = CheckpointState {
-            point: Point::default(),
-            store: Store::default(),
             service: service.expect("a ledger has no part that JSON lacks"),
+            ..CheckpointState::new(Point::default(), Store::default())
         };
         self.ticket = self.log.checkpoint(self.now, &state, &[], &mut self.out);
         self.checkpointed = self.ledger.number;

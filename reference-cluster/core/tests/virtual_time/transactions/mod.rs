@@ -11,7 +11,7 @@ use shakedown_contracts::node::{
     ApiErrorKind, OpenAccountsRequest, ReadAccountsRequest, TransferRequest,
 };
 use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, Concurrency, Detector, Fsync, RecoveryLog, Replication, Strategy,
+    Checkpoint, Concurrency, Detector, Fsync, LogOptions, RecoveryLog, Replication, Strategy,
     TransactionKind, Transactions,
 };
 use shakedown_contracts::units::{Bytes, Duration};
@@ -30,12 +30,11 @@ pub fn strategy(transactions: Transactions) -> Strategy {
             timeout: Duration::from_millis(80),
             ack: true,
         },
-        recovery_log: RecoveryLog::Redo {
+        recovery_log: RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint: Checkpoint::Bytes(Bytes(20_000)),
-            mean_time_between_failures: None,
-            checksum: Checksum::Crc32c,
-        },
+            ..LogOptions::default()
+        }),
         replication: Replication::None {},
         transactions: Some(transactions),
         ..Strategy::default()
