@@ -4,7 +4,7 @@
 //! `replication` is `none`: that is its default here, and anything else is refused.
 
 use shakedown_contracts::strategy::{
-    Concurrency, InDoubt, Replication, Strategy, TransactionKind, Transactions,
+    Concurrency, InDoubt, RecoveryLog, Replication, Strategy, TransactionKind, Transactions,
 };
 use shakedown_contracts::units::Duration;
 
@@ -136,6 +136,10 @@ pub(crate) fn without_replication(table: &TableReader<'_>, strategy: &mut Strate
             let message = format!("`{other}` and `transactions` both say what the nodes are");
             table.invalid(other, message, "leave one of the two out");
         }
+    }
+    if matches!(strategy.recovery_log, RecoveryLog::UndoRedo(_)) {
+        let message = "`undo-redo` has no effect with `transactions`: nothing is applied in flight";
+        table.invalid("recovery_log", message, "set `recovery_log.kind = \"redo\"`");
     }
     let written = table.has("replication");
     if written && strategy.replication != (Replication::None {}) {

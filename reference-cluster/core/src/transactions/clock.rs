@@ -3,6 +3,9 @@
 //! A node's clock never shows the same twice and never less than anything it has heard, so that
 //! what follows something has a later time on every node (Lamport 1978, "Time, Clocks, and the
 //! Ordering of Events"); as long as nobody is ahead it is the machine's own time.
+//! A node that comes back goes on from its machine's time and the newest time it has written down; what
+//! it only showed to readers it must be past by then, so machines' clocks may differ by no more than a
+//! restart takes.
 //! A transaction is named by when it began and who coordinates it; the smaller name is the older.
 
 use std::fmt;

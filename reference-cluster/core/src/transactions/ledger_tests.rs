@@ -1,3 +1,5 @@
+//! What notes come to, written and read back.
+
 use super::*;
 
 fn part(transfer: u64, key: &str, delta: i64) -> Part {
