@@ -8,6 +8,7 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod role_changes;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -25,6 +26,7 @@ const MEASUREMENTS: &[Measurement] = &[
     recovery::measure,
     availability::measure,
     roles::measure,
+    role_changes::measure,
     false_suspicions::measure,
     baseline::measure,
 ];
