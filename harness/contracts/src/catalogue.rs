@@ -8,6 +8,8 @@
 pub enum Availability {
     /// It works.
     Now,
+    /// It works in the `simulation` stage; the others refuse it.
+    InSimulation,
     /// The format has it; this version refuses it.
     NotYet,
 }
@@ -27,6 +29,14 @@ const fn now(name: &'static str, meaning: &'static str) -> Choice {
     Choice {
         name,
         availability: Availability::Now,
+        meaning,
+    }
+}
+
+const fn simulated(name: &'static str, meaning: &'static str) -> Choice {
+    Choice {
+        name,
+        availability: Availability::InSimulation,
         meaning,
     }
 }
@@ -68,14 +78,15 @@ pub const FAULTS: &[Choice] = &[
     not_yet("bandwidth", "links become narrow"),
     not_yet("reset", "live connections are cut"),
     not_yet("dns", "names do not resolve"),
-    not_yet("disk-latency", "the disk is slow"),
-    not_yet("disk-fault", "the disk returns errors"),
-    not_yet("disk-full", "the disk is full"),
+    simulated("disk-hang", "no disk operation completes"),
+    simulated("disk-latency", "the disk is slow"),
+    simulated("disk-fault", "the disk returns errors"),
+    simulated("disk-full", "the disk is full"),
     not_yet("disk-lose-unsynced", "the disk forgets what was not synced"),
-    not_yet("disk-corrupt", "the disk returns altered bytes"),
-    not_yet("clock-bump", "the clock jumps"),
+    simulated("disk-corrupt", "the disk returns altered bytes"),
+    simulated("clock-bump", "the clock jumps"),
     not_yet("clock-strobe", "the clock jumps to and fro"),
-    not_yet("clock-rate", "the clock runs fast or slow"),
+    simulated("clock-rate", "the clock runs fast or slow"),
     not_yet("cpu", "the processor is taken"),
     not_yet("memory", "memory is short"),
     not_yet("file-descriptors", "descriptors run out"),
@@ -92,6 +103,7 @@ pub const WORKLOADS: &[Choice] = &[
         "bank",
         "transfers between accounts and reads of all of them",
     ),
+    now("requests", "calls to stateless backends of a balancer"),
     not_yet("append", "transactions of list appends and reads"),
     not_yet("set", "adds and reads of a set"),
     not_yet("queue", "enqueue and dequeue"),
@@ -118,7 +130,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "a restarted node is empty"),
             now("redo", "write-ahead log and checkpoints"),
-            not_yet("undo-redo", "rollback log of transactions in flight"),
+            now("undo-redo", "rollback log of transactions in flight"),
         ],
     ),
     (
@@ -126,43 +138,60 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "only the first node serves"),
             now("primary-backup", "backups follow a primary and take over"),
-            not_yet("chain", "writes travel along a chain"),
+            now("chain", "writes travel along a chain to its tail"),
             now("raft", "consensus on a log with elected leaders"),
         ],
     ),
     (
         "transactions",
         &[
-            now("none", "transactions within one group only"),
-            not_yet("two-phase-commit", "a coordinator asks, then decides"),
-            not_yet("three-phase-commit", "with a phase before the decision"),
-            not_yet("paxos-commit", "the decision is replicated"),
-            not_yet("saga", "steps with compensations"),
+            now("none", "each side of a transfer is written on its own"),
+            now("two-phase-commit", "a coordinator asks, then decides"),
+            now("three-phase-commit", "with a phase before the decision"),
+            now("paxos-commit", "the votes are kept by a majority"),
+            now("saga", "steps with compensations"),
+        ],
+    ),
+    (
+        "snapshot",
+        &[
+            now("none", "the accounts of a node that restarts are empty"),
+            now(
+                "uncoordinated",
+                "each node goes back to a checkpoint of its own",
+            ),
+            now(
+                "chandy-lamport",
+                "all go back to a snapshot of nodes and channels",
+            ),
         ],
     ),
     (
         "redundancy",
         &[
-            now("none", "no copies but replication's"),
-            not_yet("quorum", "read and write quorums"),
-            not_yet("erasure", "Reed–Solomon shards"),
+            now("none", "each key on one node, without a primary"),
+            now("quorum", "read and write quorums"),
+            now("erasure", "Reed–Solomon shards"),
         ],
     ),
     (
         "balancing",
         &[
-            now("none", "clients find their node themselves"),
-            not_yet("round-robin", "each node in turn"),
-            not_yet("least-requests", "the node with the fewest open requests"),
-            not_yet("power-of-two-choices", "the better of two drawn"),
-            not_yet("consistent-hash", "by key, with bounded load"),
+            now("none", "each key has one backend, live or not"),
+            now("round-robin", "each backend in turn"),
+            now(
+                "least-requests",
+                "the backend with the fewest open requests",
+            ),
+            now("power-of-two-choices", "the better of two drawn"),
+            now("consistent-hash", "by key, with bounded load"),
         ],
     ),
     (
         "automation",
         &[
             now("none", "nobody restarts a node"),
-            not_yet("supervisor", "dead nodes are restarted and replaced"),
+            now("supervisor", "dead nodes are restarted and replaced"),
         ],
     ),
 ];

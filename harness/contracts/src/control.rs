@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Evidence, StampedEvent};
 use crate::fault::{FaultId, Link, LinkEffect};
 use crate::history::OperationRecord;
+use crate::host_fault::HostFault;
 use crate::plan::{Workload, WorkloadKind};
 use crate::time::{Bracket, Moment};
 use crate::units::Duration;
@@ -141,7 +142,7 @@ pub enum NodeOrder {
         /// The node's program.
         program: Program,
     },
-    /// Start the node; reported as `event node.started`.
+    /// Start the node; reported as `event node.started`. Nothing where it runs already.
     Start,
     /// Do this to the process, verify, report `effective` or `unverified`.
     Inject {
@@ -149,6 +150,13 @@ pub enum NodeOrder {
         id: FaultId,
         /// What.
         action: ProcessFault,
+    },
+    /// Do this to the node's host, report `effective` once it was seen, or `unverified`.
+    Disturb {
+        /// Which fault.
+        id: FaultId,
+        /// What.
+        fault: HostFault,
     },
     /// Undo it, verify, report `healed`: a killed node is started and healed once it is ready.
     Heal {
@@ -292,6 +300,6 @@ pub fn initial_accounts(kind: &WorkloadKind) -> Vec<(String, i64)> {
         } => (0..*keys)
             .map(|number| (format!("a{number}"), *initial_balance))
             .collect(),
-        WorkloadKind::Register { .. } => Vec::new(),
+        WorkloadKind::Register { .. } | WorkloadKind::Requests { .. } => Vec::new(),
     }
 }

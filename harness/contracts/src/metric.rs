@@ -12,6 +12,9 @@ pub enum Unit {
     /// Milliseconds; conditions write a duration.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Seconds; conditions write a duration.
+    #[serde(rename = "s")]
+    Seconds,
     /// A count; conditions write a plain number.
     #[serde(rename = "count")]
     Count,
@@ -24,6 +27,9 @@ pub enum Unit {
     /// A share of 1; conditions write a percentage.
     #[serde(rename = "ratio")]
     Ratio,
+    /// How many times as much; conditions write a plain number.
+    #[serde(rename = "factor")]
+    Factor,
 }
 
 /// A metric as the catalogue describes it.
@@ -112,6 +118,46 @@ pub const METRICS: &[MetricDescription] = &[
         "t0 to the first success of an operation invoked after t0",
     ),
     metric(
+        "recovery.redundancy",
+        Unit::Milliseconds,
+        true,
+        &[],
+        true,
+        "t0 to as many copies as wanted again",
+    ),
+    metric(
+        "recovery.human_steps",
+        Unit::Count,
+        true,
+        &[],
+        true,
+        "faults after which the copies were not all there again until somebody took the fault away",
+    ),
+    metric(
+        "recovery.replay",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "longest time that a restarted node took to read its disk and replay its log",
+    ),
+    metric(
+        "recovery.records",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "most records that a restarted node replayed",
+    ),
+    metric(
+        "recovery.undone",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "most operations in flight that a restarted node rolled back",
+    ),
+    metric(
         "availability.gap",
         Unit::Milliseconds,
         false,
@@ -168,6 +214,14 @@ pub const METRICS: &[MetricDescription] = &[
         "acknowledged writes absent at the end",
     ),
     metric(
+        "reads.stale",
+        Unit::Count,
+        false,
+        &["register"],
+        true,
+        "reads of values that had certainly been replaced before they began",
+    ),
+    metric(
         "transactions.atomicity_violations",
         Unit::Count,
         false,
@@ -182,6 +236,14 @@ pub const METRICS: &[MetricDescription] = &[
         &["bank"],
         true,
         "snapshots whose total is not the bank's",
+    ),
+    metric(
+        "transactions.in_doubt_seconds",
+        Unit::Seconds,
+        false,
+        &["bank"],
+        true,
+        "longest time a participant that had promised was not told the decision",
     ),
     metric(
         "operations.ok",
@@ -206,6 +268,54 @@ pub const METRICS: &[MetricDescription] = &[
         &[],
         true,
         "operations that may or may not have happened",
+    ),
+    metric(
+        "requests.failed",
+        Unit::Ratio,
+        false,
+        &[],
+        true,
+        "share of the operations due in the fault phase that did not succeed",
+    ),
+    metric(
+        "requests.failed_settled",
+        Unit::Ratio,
+        false,
+        &[],
+        true,
+        "the same of those due in the second half of the settle phase: what does not mend itself",
+    ),
+    metric(
+        "latency.p50",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "median latency of the successes due in the fault phase, from the moment they were due",
+    ),
+    metric(
+        "latency.p99",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "99th percentile of the same",
+    ),
+    metric(
+        "imbalance",
+        Unit::Factor,
+        false,
+        &["requests"],
+        true,
+        "successes in the fault phase of the busiest backend over the mean of those that no fault took away",
+    ),
+    metric(
+        "balancer.ejections",
+        Unit::Count,
+        false,
+        &["requests"],
+        true,
+        "times that the balancer took a backend out of service",
     ),
     metric(
         "throughput.baseline",

@@ -11,9 +11,14 @@
 //! | `POST /v1/accounts` | [`OpenAccountsRequest`] | [`Answer`] |
 //! | `POST /v1/transfer` | [`TransferRequest`] | [`Answer`]; 409 when the account holds too little |
 //! | `POST /v1/accounts/read` | [`ReadAccountsRequest`] | [`AccountsAnswer`], one snapshot |
+//! | `POST /v1/call/{key}` | | [`Answer`] of the backend that served it (a balancer alone) |
+//!
+//! With `transactions` every node carries out transfers and reads of accounts on all nodes, and there are
+//! no keys.
 //!
 //! Every error answer is an [`ApiError`]. 421: this node is not the primary. 409: refused by the
-//! data. 400: not understood. 503: certainly not done. 504: may have been done.
+//! data. 400: not understood. 502: no backend served it. 503: certainly not done. 504: may have been
+//! done.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -211,6 +216,9 @@ pub enum ApiErrorKind {
     InsufficientFunds,
     /// 400: not understood. Not done.
     BadRequest,
+    /// 502: the balancer has given up; no backend answered in time or would serve it. A call changes
+    /// nothing, so that nothing is left of it.
+    BadGateway,
     /// 503: certainly not done.
     Unavailable,
     /// 504: may have been done (the primary lost its role while the request was under way).
@@ -224,6 +232,7 @@ impl ApiErrorKind {
             ApiErrorKind::NotPrimary => 421,
             ApiErrorKind::Mismatch | ApiErrorKind::InsufficientFunds => 409,
             ApiErrorKind::BadRequest => 400,
+            ApiErrorKind::BadGateway => 502,
             ApiErrorKind::Unavailable => 503,
             ApiErrorKind::Indeterminate => 504,
         }

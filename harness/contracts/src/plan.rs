@@ -11,7 +11,7 @@ use crate::fault::{FaultKind, Selector};
 use crate::metric::Condition;
 use crate::node::MemberKind;
 use crate::strategy::Strategy;
-use crate::units::Duration;
+use crate::units::{Duration, Ratio};
 
 /// Version of the plan format.
 pub const PLAN_FORMAT: u32 = 1;
@@ -129,7 +129,7 @@ pub struct Workload {
 }
 
 /// The kind of operations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum WorkloadKind {
     /// Reads, unique writes and compare-and-set on single keys. Operations: `read write cas`.
@@ -149,6 +149,13 @@ pub enum WorkloadKind {
         /// Largest amount of a transfer, drawn from 1..=this.
         transfer_max: i64,
     },
+    /// Requests to stateless backends. Operations: `call`.
+    Requests {
+        /// Number of keys.
+        keys: u32,
+        /// Share of the calls that are for the first key; the others are spread evenly over all.
+        hot: Ratio,
+    },
 }
 
 impl WorkloadKind {
@@ -157,6 +164,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Register { .. } => "register",
             WorkloadKind::Bank { .. } => "bank",
+            WorkloadKind::Requests { .. } => "requests",
         }
     }
 }

@@ -30,10 +30,15 @@ pub fn describe(plan: &Plan) -> String {
     );
     let nodes = plan.target.nodes.join(" ");
     let ready = plan.target.ready_timeout;
+    let companions = plan.target.companions.iter();
+    let companions: String = companions.map(|one| format!(" + {}", one.name)).collect();
     field(
         &mut out,
         "target",
-        &format!("{}: {nodes}, ready within {ready}", plan.target.system),
+        &format!(
+            "{}: {nodes}{companions}, ready within {ready}",
+            plan.target.system
+        ),
     );
     strategies(&mut out, plan);
     workload(&mut out, plan);
@@ -98,11 +103,22 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    field(
-        out,
-        "others",
-        "transactions, redundancy, balancing, automation: none",
-    );
+    let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
+    let present = [
+        ("transactions", strategy.transactions.as_ref().map(options)),
+        ("redundancy", strategy.redundancy.as_ref().map(options)),
+        ("balancing", strategy.balancing.as_ref().map(options)),
+        ("automation", strategy.automation.as_ref().map(options)),
+    ];
+    for (name, options) in present {
+        if let Some(options) = options {
+            field(out, name, &options);
+            others.retain(|other| *other != name);
+        }
+    }
+    if !others.is_empty() {
+        field(out, "others", &format!("{}: none", others.join(", ")));
+    }
 }
 
 /// A tagged value: its kind, then every option.
@@ -136,6 +152,13 @@ fn plain(value: &Value) -> String {
             } else {
                 items.join(" ")
             }
+        }
+        Value::Object(options) => {
+            let options = options.iter();
+            let options: Vec<String> = options
+                .map(|(key, value)| format!("{key} {}", plain(value)))
+                .collect();
+            format!("({})", options.join(", "))
         }
         other => other.to_string(),
     }
@@ -332,9 +355,11 @@ fn bound(condition: &Condition, unit: Option<Unit>) -> String {
     let number = condition.bound;
     let bound = match unit {
         Some(Unit::Milliseconds) => Duration::from_nanos((number * 1e6).round() as u64).to_string(),
+        Some(Unit::Seconds) => Duration::from_nanos((number * 1e9).round() as u64).to_string(),
         Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
         Some(Unit::PerHour) => format!("{number} an hour"),
         Some(Unit::PerSecond) => format!("{number}/s"),
+        Some(Unit::Factor) => format!("{number} ×"),
         Some(Unit::Count) | None => number.to_string(),
     };
     format!("{} {bound}", condition.comparison.symbol())

@@ -5,12 +5,15 @@
 //! hint. Anatomy: `tree` (the file with its spans) → `overlay` (variants and matrix) → `experiment`
 //! (typed reading, one file per table) → `schedule` (what happens when in each trial).
 
+mod automation;
+mod balancing;
 mod describe;
 mod detector;
 mod expectation;
 mod experiment;
 mod fault;
 mod gate;
+mod host_fault;
 mod nemesis;
 mod overlay;
 mod partition;
@@ -19,12 +22,15 @@ mod problem;
 mod raft;
 mod reader;
 mod recovery_log;
+mod redundancy;
 mod replication;
 mod requirement;
 mod schedule;
 mod selector;
+mod snapshot;
 mod suggestion;
 mod target;
+mod transactions;
 mod tree;
 mod workload;
 

@@ -5,6 +5,7 @@
 //! setting up, the phases and taking down are sequences of such waits, each with a limit.
 
 mod phases;
+mod platform;
 mod reports;
 mod setup;
 mod teardown;

@@ -71,6 +71,17 @@ flaws! {
     /// recovery_log/redo: a checkpoint begins the new log without the last of the records that
     /// belong into it.
     CheckpointDropsRecord = "checkpoint-drops-record",
+    /// recovery_log/undo_redo: a checkpoint with effects of operations in flight goes to the disk
+    /// before what they found; a host that dies in between has nothing to roll back with.
+    StealsUnlogged = "steals-unlogged",
+    /// recovery_log/rollback: effects of operations in flight stay in the state at a restart.
+    UndoSkipped = "undo-skipped",
+    /// recovery_log/rollback: operations in flight are rolled back oldest first; where two changed
+    /// the same, the younger one's before-image stays.
+    UndoesForwards = "undoes-forwards",
+    /// node's disk, of the simulated world alone: the folder is not synced after a rename; a host that
+    /// dies finds the checkpoint and the log of before.
+    FolderUnsynced = "folder-unsynced",
     /// replication/replica: a promise is not written down; after a restart the node may promise the
     /// same epoch again.
     ForgetsPromise = "forgets-promise",
@@ -119,6 +130,19 @@ flaws! {
     DeniesWhatMayBe = "denies-what-may-be",
     /// store: a transfer whose id was carried out is carried out again.
     TransfersTwice = "transfers-twice",
+    /// chain/server: a head acknowledges what it has on disk itself, before the tail has it.
+    AcknowledgesBeforeTail = "acknowledges-before-tail",
+    /// chain/reads: a tail answers reads before it has applied what was acknowledged, after a
+    /// restart with the past.
+    ReadsIgnoreIndex = "reads-ignore-index",
+    /// snapshot/marker: what channels hold is not recorded; after going back the money on its way is
+    /// gone.
+    ChannelsNotRecorded = "channels-not-recorded",
+    /// snapshot/marker: a node records its accounts at the last marker, not at the first; money
+    /// counts twice.
+    RecordsAtLastMarker = "records-at-last-marker",
+    /// snapshot/recovery: only the node that restarted goes back; the others remember what it forgot.
+    RollsBackAlone = "rolls-back-alone",
     /// raft/log: a vote is not written down: after a restart the server may vote again in the same
     /// term.
     ForgetsVote = "forgets-vote",
@@ -129,6 +153,73 @@ flaws! {
     NoLoyalty = "no-loyalty",
     /// raft/election: timeouts are not drawn; all servers stand at once.
     TimeoutsNotDrawn = "timeouts-not-drawn",
+    /// balancing/pool: as many backends are ejected as fail; the cap counts for nothing.
+    EjectsWithoutCap = "ejects-without-cap",
+    /// balancing/pool: what the failure detector says is not listened to.
+    HealthUnheard = "health-unheard",
+    /// balancing/budget: a retry budget grants every retry; overload does not end with its cause.
+    BudgetIgnored = "budget-ignored",
+    /// balancing/picker: by key, nobody looks at the bound; the backend of a hot key is overloaded.
+    BoundIgnored = "bound-ignored",
+    /// balancing/balancer: nothing is hedged; a slow backend is felt by all.
+    NeverHedges = "never-hedges",
+    /// balancing/requests: the attempt that lost is not called off; its work is done for nobody.
+    HedgesNotCancelled = "hedges-not-cancelled",
+    /// balancing/balancer: an answer to the process before is taken for an answer to this one.
+    TakesOldAnswers = "takes-old-answers",
+    /// balancing/backend: who has stopped waiting is served all the same.
+    ShedsNothing = "sheds-nothing",
+    /// automation/restarts: attempts are counted and never too many; a node that dies at every start
+    /// is started for ever and never replaced.
+    CrashLoopEndless = "crash-loop-endless",
+    /// replication/membership: what the log says about voters is forgotten at a restart: the node
+    /// counts the first voters again.
+    ForgetsVoters = "forgets-voters",
+    /// replication/swap: the spare takes the lost node's place in one step; majorities of before and
+    /// after need not share a member.
+    SwapsInOneStep = "swaps-in-one-step",
+    /// replication/swap: a spare votes before it has caught up; writes wait for it meanwhile.
+    SpareVotesEarly = "spare-votes-early",
+    /// transactions/participant: YES is sent before the promise is durable; a host that dies forgets
+    /// it, and the others commit.
+    VotesBeforeSync = "votes-before-sync",
+    /// transactions/coordinator: the decision to commit is not written down; a coordinator that
+    /// comes back presumes abort.
+    DecisionNotWritten = "decision-not-written",
+    /// transactions/coordinator: the first YES is enough.
+    DecidesOnFirstVote = "decides-on-first-vote",
+    /// transactions/participant: a coordinator that is asked about a transaction it does not know
+    /// presumes that it was committed.
+    PresumesCommit = "presumes-commit",
+    /// transactions/doubt: promises that are read back from disk are kept without their locks.
+    ForgetsLocks = "forgets-locks",
+    /// transactions/takeover: whoever ends a transaction does not look at which votes are kept.
+    TakeoverForgetsVotes = "takeover-forgets-votes",
+    /// transactions/reads: a read of many accounts locks none of them.
+    ReadsWithoutLocks = "reads-without-locks",
+    /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
+    SagasForgotten = "sagas-forgotten",
+    /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
+    CountsOneCopy = "counts-one-copy",
+    /// redundancy/coordinating: a writer takes the next version from the first that answers; who has
+    /// missed a write takes a version that is older than it.
+    VersionFromOneCopy = "version-from-one-copy",
+    /// redundancy/coordinating: a read returns what too few nodes hold, and sees to nothing.
+    ReadsNotWrittenBack = "reads-not-written-back",
+    /// redundancy/holding: what comes last stays, also when it is older.
+    OlderOverwrites = "older-overwrites",
+    /// redundancy/holding: shards of the version before go with the first of the next one, of which
+    /// there may never be enough.
+    OldShardsDropped = "old-shards-dropped",
+    /// redundancy/holding: a node that let go of shards does not say so; who hears of them from too few
+    /// others takes a version that is older still.
+    RetirementUntold = "retirement-untold",
+    /// redundancy/repairing: what is kept for a node that was away is never handed over.
+    HintsNotDelivered = "hints-not-delivered",
+    /// redundancy/notes: no checksum is looked at when copies are read back.
+    DamageBelieved = "damage-believed",
+    /// redundancy/comparing: what is found to differ stays as it is.
+    DifferencesIgnored = "differences-ignored",
 }
 
 /// The mistake that a node makes, if any.

@@ -37,7 +37,8 @@ pub enum Timer {
     Heartbeat,
     /// The earliest moment at which a peer could become suspect.
     Suspicion,
-    /// Resend what a peer did not acknowledge; retry a takeover.
+    /// Resend what a peer did not acknowledge; retry a takeover. Of a balancer and its backends:
+    /// whatever is due next.
     Replication,
     /// Force the log to disk (`fsync = "interval"`).
     Sync,
@@ -81,9 +82,14 @@ pub enum Input {
         /// Which.
         timer: Timer,
     },
-    /// A disk operation is done. Failures never come here: the driver ends the process (a failed
-    /// fsync must not be retried).
+    /// A disk operation is done.
     DiskDone {
+        /// Which.
+        token: DiskToken,
+    },
+    /// A sync or probe failed. Comes only where `on_fsync_error = "retry"` (wrong on purpose): at any
+    /// other failure the driver ends the process, because a failed fsync must not be retried.
+    DiskFailed {
         /// Which.
         token: DiskToken,
     },
@@ -127,6 +133,11 @@ pub enum ClientRequest {
     Transfer(TransferRequest),
     /// `POST /v1/accounts/read`
     ReadAccounts(ReadAccountsRequest),
+    /// `POST /v1/call/{key}`
+    Call {
+        /// The key.
+        key: String,
+    },
 }
 
 /// What a client is told.

@@ -8,8 +8,14 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
+use crate::balancing::message::BalancingMessage;
+use crate::redundancy::message::RedundancyMessage;
+use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
+use crate::snapshot::message::SpreadMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -204,6 +210,18 @@ pub enum Message {
     },
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between the members of a chain.
+    Chain(ChainMessage),
+    /// Between the nodes of a spread bank.
+    Spread(SpreadMessage),
+    /// Between a balancer and its backends.
+    Balancing(BalancingMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
+    /// Between nodes that keep values without a primary.
+    Redundancy(RedundancyMessage),
 }
 
 #[cfg(test)]

@@ -7,22 +7,34 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::node::{MemberKind, NodeConfig, Status};
-use shakedown_contracts::strategy::{Checksum, RecoveryLog as RecoveryLogOptions, Replication};
+use shakedown_contracts::strategy::{
+    Automation, Checksum, RecoveryLog as RecoveryLogOptions, Replication,
+};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
+use crate::automation::supervisor::{Setting as SupervisorSetting, Supervisor};
+use crate::balancing;
 use crate::detector::watch::Watch;
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
-use crate::recovery_log::record::{Recovered, recover};
+use crate::recovery_log::record::{Recovered, recover_planted};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::redundancy::keeper::Keeper;
+use crate::redundancy::setting::Setting as KeeperSetting;
+use crate::replication::chain::server::Chain;
+use crate::replication::chain::setting::Setting as ChainSetting;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::snapshot::server::SpreadBank;
+use crate::snapshot::setting::Setting as SpreadSetting;
+use crate::transactions::setting::Setting as TransactionSetting;
+use crate::transactions::transactor::Transactor;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -72,9 +84,10 @@ impl Node {
             .map(|member| member.name.clone())
             .collect();
         let me = own_index(&config.name, &names)?;
+        // Companions watch nodes, and nobody watches companions.
         let peers = (0..)
             .map(Peer)
-            .zip(names.iter().cloned())
+            .zip(node_names(config))
             .filter(|(peer, _)| *peer != me);
         let log = &config.strategy.recovery_log;
         let watch = Watch::new(&config.strategy.detector, peers.collect(), planted)?;
@@ -120,7 +133,7 @@ impl Node {
         if empty {
             return self.service.start(Recovered::default(), None);
         }
-        match recover(self.checksum, checkpoints, log) {
+        match recover_planted(self.checksum, checkpoints, log, self.planted) {
             Ok(mut recovered) => {
                 if self.planted.has(Flaw::ReplayStopsEarly) {
                     recovered.entries.pop();
@@ -129,13 +142,19 @@ impl Node {
                 let event = Event::RecoveryCompleted {
                     records: recovered.records,
                     bytes: recovered.log_bytes,
+                    undone: recovered.undone,
                     took: Duration::ZERO,
                 };
                 out.push(Output::Note { event });
                 let log_bytes = recovered.log_bytes;
                 let torn = log_bytes < log.len() as u64 && !self.planted.has(Flaw::TornTailKept);
                 let nothing = recovered.checkpoint.is_none() && recovered.records == 0;
-                let found = (!nothing || torn).then_some(Found { log_bytes, torn });
+                let compensations = std::mem::take(&mut recovered.compensations);
+                let found = (!nothing || torn).then_some(Found {
+                    log_bytes,
+                    torn,
+                    compensations,
+                });
                 self.service.start(recovered, found);
             }
             Err(error) => out.push(Output::Fatal {
@@ -170,6 +189,11 @@ impl Node {
                     self.service.disk_done(token);
                 }
             }
+            Input::DiskFailed { token } => {
+                if !self.watch.disk_failed(token) {
+                    self.service.disk_failed(token);
+                }
+            }
             Input::Request { id, request } => self.service.request(id, request),
         }
     }
@@ -194,16 +218,53 @@ fn service(
     planted: Planted,
 ) -> Result<Box<dyn Service>, ConfigError> {
     let strategy = &config.strategy;
+    if config.members[me.0 as usize].kind == MemberKind::Supervisor {
+        return Ok(Box::new(Supervisor::new(supervisor(config, planted))));
+    }
+    if let Some(options) = &strategy.balancing {
+        let backends = node_names(config);
+        return Ok(balancing::service(options, config, backends, planted));
+    }
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.redundancy {
+        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Keeper::new(setting, log)));
+    }
+    if let Some(options) = &strategy.snapshot {
+        let setting = SpreadSetting {
+            names: node_names(config),
+            me,
+            beat: strategy.detector.beat(),
+            options: *options,
+            planted,
+        };
+        return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
+    if let Some(options) = &strategy.transactions {
+        let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Transactor::new(setting, log, config.seed)));
+    }
     match &strategy.replication {
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;
             Ok(Box::new(Raft::new(setting, log, config.seed)))
         }
+        Replication::Chain(options) => {
+            let setting = ChainSetting {
+                names: node_names(config),
+                me,
+                beat: strategy.detector.beat(),
+                patience,
+                reads: options.reads,
+                planted,
+            };
+            Ok(Box::new(Chain::new(setting, log, config.seed)))
+        }
         replication => {
             let names = node_names(config);
+            let voters = (names.len() as u32).saturating_sub(strategy.spares());
             let setting = Setting {
-                rules: rules(replication, names.len() as u32, me),
+                rules: rules(replication, voters, me),
                 names,
                 me,
                 beat: strategy.detector.beat(),
@@ -214,6 +275,23 @@ fn service(
             check_lease(&setting)?;
             Ok(Box::new(Replica::new(setting, log, config.seed)))
         }
+    }
+}
+
+/// A supervisor without options of its own has the defaults.
+fn supervisor(config: &NodeConfig, planted: Planted) -> SupervisorSetting {
+    let strategy = &config.strategy;
+    let options = match &strategy.automation {
+        Some(Automation::Supervisor(options)) => options.clone(),
+        Some(Automation::None {}) | None => Default::default(),
+    };
+    SupervisorSetting {
+        name: config.name.clone(),
+        nodes: node_names(config),
+        options,
+        beat: strategy.detector.beat(),
+        interval: strategy.detector.heartbeat_interval().unwrap_or_default(),
+        planted,
     }
 }
 

@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use shakedown_contracts::node::NodeConfig;
 use shakedown_contracts::random::Random;
+use shakedown_contracts::strategy::OnFsyncError;
 use shakedown_core::interface::{DiskToken, Peer, Timer};
 use shakedown_core::message::{Heartbeat, Message};
 use shakedown_core::node::Node;
 
+use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::disk::Disk;
 use crate::happening::CallId;
+use crate::host_faults::Damages;
 use crate::packet::Way;
 use crate::timers::Timers;
 
@@ -32,6 +35,10 @@ pub(crate) enum Notice {
     /// The own connection to this endpoint broke.
     Broken(u32),
     DiskDone(DiskToken),
+    /// A sync failed, and the process goes on.
+    DiskFailed(DiskToken),
+    /// The disk failed, and the process ends: its last words.
+    DiskBroken(String),
     Request(CallId),
     Timer(Timer),
     /// Time for the next attempt to connect.
@@ -71,6 +78,8 @@ pub(crate) struct Machine {
     pub waiting: Vec<Notice>,
     pub timers: Timers,
     pub disk: Disk,
+    pub clock: Clock,
+    pub damages: Damages,
     /// The connections that this node dials, by endpoint.
     pub connections: BTreeMap<u32, Connection>,
     pub last_words: Option<String>,
@@ -91,6 +100,8 @@ impl Machine {
             waiting: Vec::new(),
             timers: Timers::default(),
             disk: Disk::new(config.hold_unsynced, random),
+            clock: Clock::default(),
+            damages: Damages::new(),
             connections: BTreeMap::new(),
             last_words: None,
             config,
@@ -123,6 +134,12 @@ impl Machine {
             .iter()
             .position(|member| *member == Some(endpoint))?;
         Some(Peer(position as u32))
+    }
+
+    /// True when a node goes on after a failed sync (`on_fsync_error`).
+    pub fn retries_syncs(&self) -> bool {
+        let log = self.config.strategy.recovery_log.options();
+        log.is_some_and(|log| log.on_fsync_error == OnFsyncError::Retry)
     }
 
     /// Endpoints of all members.

@@ -9,7 +9,8 @@
 //! S-transition).
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::{FaultKind, PartitionShape};
+use shakedown_contracts::fault::{Crash, FaultKind, PartitionShape};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -37,8 +38,11 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
             continue;
         };
         let mut worst = Worst::default();
-        for subject in &injected.nodes {
+        // Nobody watches the processes of a cluster that are no nodes.
+        let nodes = &trial.plan.target.nodes;
+        for subject in injected.nodes.iter().filter(|met| nodes.contains(met)) {
             let until = outage_end(trial, injected, subject);
+            let lasting = lasting && !restarted(trial, injected, subject, until);
             let observations: Vec<Observation> = observers(trial, injected, until)
                 .map(|observer| observe(trial, observer, subject, injected.effective.before, until))
                 .filter(|observation| *observation != Observation::Before)
@@ -60,8 +64,24 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } => None,
+        // The node is there and can do nothing: whoever cannot tell has missed a failure.
+        FaultKind::Host(HostFault::DiskHang {}) => Some(true),
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => None,
     }
+}
+
+/// Whether a supervisor had the killed node back, perhaps before anyone could notice.
+fn restarted(trial: &Trial<'_>, injected: &Injected<'_>, subject: &str, until: Moment) -> bool {
+    let process = FaultKind::Kill {
+        crash: Crash::Process,
+    };
+    let mut events = trial.events.iter();
+    injected.fault.kind == process
+        && events.any(|record| {
+            let at = record.time;
+            matches!(&record.event, Event::SupervisorRestart { node, .. } if node == subject)
+                && (injected.effective.before..=until).contains(&at)
+        })
 }
 
 /// When the node may be heard again: a killed node is healed once it serves, but its new process
@@ -197,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hung_disk_takes_its_node_away_and_a_wrong_clock_does_not() {
+        for (kind, missed) in [
+            (HostFault::DiskHang {}, 1),
+            (HostFault::ClockRate { rate: 0.5 }, 0),
+        ] {
+            let mut made = MadeTrial::new();
+            made.fault(FaultKind::Host(kind), &["n1"], 3_000, 5_000);
+            let mut samples = Samples::default();
+            measure(&made.trial(), &mut samples);
+            assert_eq!(samples.summary("detection.missed").count, missed);
+        }
+    }
+
+    #[test]
     fn the_lasting_suspicion_counts_and_not_a_false_alarm_that_was_taken_back() {
         let mut made = MadeTrial::new();
         made.kill("n1", 3_000, 5_000);
@@ -246,6 +280,26 @@ mod tests {
             made.trust(observer, "n1", 4_600);
         }
         assert_eq!(samples_of(&made).summary("detection.missed").max, 0.0);
+    }
+
+    #[test]
+    fn a_killed_node_that_a_supervisor_had_back_at_once_is_no_miss() {
+        let mut made = MadeTrial::new();
+        made.kill("n1", 3_000, 5_000);
+        made.suspicion("n2", "n1", 3_200);
+        let (node, attempt) = ("n1".to_owned(), 1);
+        made.event("s1", 3_250, Event::SupervisorRestart { node, attempt });
+        made.node_started("n1", 3_255);
+        let samples = samples_of(&made);
+        assert_eq!(samples.summary("detection.missed").max, 0.0);
+        assert_eq!(samples.summary("detection.last").max, 200.0);
+    }
+
+    #[test]
+    fn nobody_misses_a_process_that_is_no_node() {
+        let mut made = MadeTrial::new();
+        made.kill("s1", 3_000, 5_000);
+        assert_eq!(samples_of(&made).summary("detection.missed").count, 0);
     }
 
     #[test]

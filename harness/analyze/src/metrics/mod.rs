@@ -6,10 +6,15 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
+pub mod replay;
+pub mod requests;
 pub mod role_changes;
 pub mod roles;
+pub mod stale_reads;
 
 use shakedown_contracts::verdict::Finding;
 
@@ -24,10 +29,15 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
+    replay::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     role_changes::measure,
+    stale_reads::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 

@@ -11,10 +11,13 @@ pub(crate) type Row = Vec<String>;
 
 /// Shown wherever they were measured, gated or not; the rest is in verdict.json.
 const ALWAYS: &[&str] = &[
+    "recovery.replay",
     "availability.gap",
     "writes.lost",
     "roles.concurrent_primaries",
     "false_suspicions.count",
+    "imbalance",
+    "balancer.ejections",
     "operations.ok",
     "operations.failed",
     "operations.indeterminate",

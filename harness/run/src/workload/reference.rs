@@ -28,6 +28,7 @@ pub(super) fn refused(
     match status {
         421 => Attempt::NotPrimary { reason, hint },
         400 | 409 => Attempt::Refused { reason, by },
+        502 => Attempt::Failed { reason, by },
         503 => Attempt::NotDone { reason },
         _ => Attempt::Unknown { reason, by },
     }

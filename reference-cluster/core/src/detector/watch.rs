@@ -192,6 +192,13 @@ impl Watch {
             .is_some_and(|prober| prober.done(token))
     }
 
+    /// A disk operation failed; true when it was a probe of this node's own.
+    pub fn disk_failed(&mut self, token: DiskToken) -> bool {
+        self.prober
+            .as_mut()
+            .is_some_and(|prober| prober.failed(token))
+    }
+
     /// Takes a heartbeat or an ACK: answers it, and counts it as evidence where it is one.
     pub fn receive(
         &mut self,
@@ -200,9 +207,6 @@ impl Watch {
         portrait: SelfPortrait,
         out: &mut Vec<Output>,
     ) {
-        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
-            return;
-        };
         if !heartbeat.ack {
             let answered = (heartbeat.incarnation, heartbeat.sequence);
             let answer = self.heartbeat(portrait, true, answered);
@@ -213,6 +217,10 @@ impl Watch {
         } else if heartbeat.incarnation != self.incarnation {
             return;
         }
+        // Whoever asks is answered; only who is watched is judged.
+        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
+            return;
+        };
         if heartbeat.ack == self.ack || self.planted.has(Flaw::AckNotRequired) {
             let at = self.counted_from(now, heartbeat);
             let watched = &mut self.peers[index];

@@ -2,7 +2,8 @@
 //!
 //! A [`crate::service::Service`] is one node's part of the group. One machine,
 //! [`replica::Replica`], keeps a log that a primary writes and backups follow; what makes a
-//! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] is a machine of its own.
+//! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] and [`chain`] are machines
+//! of their own.
 //!
 //! | file | question |
 //! |---|---|
@@ -15,26 +16,34 @@
 //! | `reads` | when may a read be answered |
 //! | `lease` | how long a primary serves without asking |
 //! | `election` | whose log is good enough to take over |
+//! | `membership` | who votes, as the log says |
+//! | `swap` | how a spare takes a lost node's place |
+//! | `redundancy` | are all copies there |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests`, `answers` | what clients are told |
 //! | `raft/` | the same questions, answered by consensus |
+//! | `chain/` | the same questions, answered by a chain of nodes |
 
 mod acknowledge;
-mod answers;
+pub(crate) mod answers;
+pub mod chain;
 mod election;
 mod entry_log;
 mod first_start;
 mod follower;
 mod leader;
 pub mod lease;
+mod membership;
 mod none;
 mod primary_backup;
 pub mod raft;
 mod reads;
+mod redundancy;
 pub mod replica;
 mod requests;
 mod semi_sync;
+mod swap;
 mod takeover;
 
 use shakedown_contracts::strategy::{
@@ -48,7 +57,8 @@ use crate::interface::Peer;
 /// What a replication strategy decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The members that hold the data, in rank order; empty for a node that holds nothing.
+    /// The members that hold the data, in rank order; empty for a node that holds nothing. Of a
+    /// group whose log changes them: those in force.
     pub voters: Vec<Peer>,
     /// The one primary there can ever be, where there is only one.
     pub fixed_primary: Option<Peer>,
@@ -78,11 +88,13 @@ impl Rules {
     }
 }
 
-/// The rules of the options, for member `me` of `members`.
+/// The rules of the options, for member `me` of a group of `members`.
 pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),
         Options::PrimaryBackup { .. } => primary_backup::rules(members, options),
-        Options::Raft(_) => unreachable!("raft decides by its terms and has no rules"),
+        Options::Raft(_) | Options::Chain(_) => {
+            unreachable!("raft and chain are machines of their own and have no rules")
+        }
     }
 }

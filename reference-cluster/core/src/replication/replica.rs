@@ -18,6 +18,7 @@ use super::entry_log::EntryLog;
 use super::first_start::Newcomer;
 use super::leader::Leadership;
 use super::lease::Grant;
+use super::membership::Membership;
 use super::takeover::Candidacy;
 use crate::detector::watch::SelfPortrait;
 use crate::flaw::{Flaw, Planted};
@@ -72,6 +73,7 @@ pub struct Replica {
     pub(super) last_ticket: Ticket,
     pub(super) entries: EntryLog,
     pub(super) store: Store,
+    pub(super) membership: Membership,
     pub(super) committed: u64,
     checkpointed: u64,
     pub(super) durable: u64,
@@ -99,7 +101,9 @@ impl Replica {
             .map_or("", String::as_str);
         let random = Random::keyed(seed, "takeover", name);
         let leader = setting.rules.fixed_primary;
+        let membership = Membership::new(setting.rules.voters.clone());
         Replica {
+            membership,
             setting,
             random,
             now: Moment(0),
@@ -128,13 +132,10 @@ impl Replica {
 
     /// Begins with what the disk held. `found` is `None` when it held nothing at all.
     pub fn start(&mut self, recovered: Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
+        let empty = found.is_none();
         self.last_ticket = self
             .log
-            .start(self.now, found.unwrap_or(empty), &mut self.out);
+            .start(self.now, found.unwrap_or_default(), &mut self.out);
         self.epoch = recovered.epoch;
         self.promised = recovered.promised;
         let mut base = Point::default();
@@ -145,16 +146,21 @@ impl Replica {
         self.committed = base.position;
         self.checkpointed = base.position;
         self.entries = EntryLog::new(base, recovered.entries);
+        if !self.has(Flaw::ForgetsVoters) {
+            let entries = self.entries.tail(base.position + 1);
+            self.membership.begin(self.store.configuration(), entries);
+            self.adopt_voters();
+        }
         self.unsynced
             .push_back((self.last_ticket, self.entries.last().position));
         self.note(Event::RoleChanged {
             role: Role::Backup,
             epoch: self.epoch,
         });
-        if found.is_some() {
+        if !empty {
             self.remember_no_grant();
         }
-        self.begin(found.is_none());
+        self.begin(empty);
         self.set_tick();
     }
 
@@ -261,13 +267,17 @@ impl Replica {
         let record = Record::Entry(entry);
         self.last_ticket = self.log.append(&record, &mut self.out);
         let Record::Entry(entry) = record else { return };
+        self.membership.written(&entry);
         self.entries.push(entry);
         self.unsynced.push_back((self.last_ticket, position));
+        self.adopt_voters();
     }
 
     /// Removes a divergent tail. On disk the next record replaces it.
     pub(super) fn truncate_from(&mut self, position: u64) {
         self.entries.truncate_from(position);
+        self.membership.truncated_from(position);
+        self.adopt_voters();
         self.unsynced.retain(|(_, unsynced)| *unsynced < position);
         self.durable = self.durable.min(position - 1);
     }
@@ -296,6 +306,9 @@ impl Replica {
                 self.store.forget_transfers();
             }
             let outcome = self.store.apply(self.committed, &entry.command);
+            if let Command::Reconfigure { .. } = entry.command {
+                self.reconfigured();
+            }
             if let Some(id) = self.take_waiting(self.committed) {
                 self.answer(id, outcome);
             }
@@ -331,6 +344,8 @@ impl Replica {
             }
         }
         self.commit_what_is_held();
+        self.judge_redundancy();
+        self.go_on_with_swap();
         self.answer_reads();
         self.entries.compact(self.committed);
         self.checkpoint_if_due(false);
@@ -345,11 +360,7 @@ impl Replica {
         let Some(point) = self.entries.point(self.committed) else {
             return;
         };
-        let state = CheckpointState {
-            point,
-            store: self.store.clone(),
-            service: String::new(),
-        };
+        let state = CheckpointState::new(point, self.store.clone());
         let mut records = self.promise_record();
         records.extend(
             self.entries
@@ -365,17 +376,16 @@ impl Replica {
 
     /// Takes over a whole state from the primary; the ticket with which it is durable.
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
-        let state = CheckpointState {
-            point,
-            store,
-            service: String::new(),
-        };
+        let state = CheckpointState::new(point, store);
         let records = self.promise_record();
         self.last_ticket = self
             .log
             .checkpoint(self.now, &state, &records, &mut self.out);
         self.store = state.store;
         self.entries = EntryLog::new(point, Vec::new());
+        self.membership
+            .begin(self.store.configuration(), std::iter::empty());
+        self.adopt_voters();
         self.committed = point.position;
         self.checkpointed = point.position;
         self.durable = 0;
@@ -403,6 +413,11 @@ impl Replica {
         self.log.disk_done(self.now, token, &mut self.out);
     }
 
+    /// A sync failed, and the driver goes on.
+    pub fn disk_failed(&mut self, token: DiskToken) {
+        self.log.disk_failed(token, &mut self.out);
+    }
+
     /// The sync timer is due.
     pub fn sync_due(&mut self) {
         self.log.sync_due(self.now, &mut self.out);
@@ -423,7 +438,7 @@ impl Replica {
 }
 
 /// The next item of a queue that is released by tickets.
-pub(super) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
+pub(crate) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
     let (ticket, _) = queue.front()?;
     if *ticket <= up_to {
         queue.pop_front().map(|(_, item)| item)

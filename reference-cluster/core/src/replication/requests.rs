@@ -148,7 +148,13 @@ impl Replica {
             Message::Join {} => self.on_join(from),
             Message::Joined { fresh } => self.on_joined(from, fresh),
             // Of a group with another strategy: nothing here understands it.
-            Message::Raft(_) => {}
+            Message::Raft(_)
+            | Message::Chain(_)
+            | Message::Spread(_)
+            | Message::Balancing(_)
+            | Message::Transactions(_)
+            | Message::Redundancy(_) => {}
+            Message::Automation(message) => self.about_voters(from, message),
         }
     }
 }

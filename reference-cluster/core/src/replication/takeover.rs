@@ -54,7 +54,7 @@ impl Replica {
     }
 
     /// Decides when this node would take over, as things stand.
-    fn plan_takeover(&mut self) {
+    pub(super) fn plan_takeover(&mut self) {
         self.takeover_due = None;
         let rules = &self.setting.rules;
         let able = rules.voters.contains(&self.setting.me) && self.newcomer.is_none();
@@ -187,7 +187,9 @@ impl Replica {
         let Position::Candidate(candidacy) = &mut self.position else {
             return;
         };
-        if candidacy.promises.len() < majority {
+        let voters = &self.setting.rules.voters;
+        let promises = candidacy.promises.iter();
+        if promises.filter(|peer| voters.contains(peer)).count() < majority {
             return;
         }
         if !candidacy.trial {

@@ -7,6 +7,7 @@
 mod clients;
 #[cfg(feature = "flaws")]
 mod flaw;
+mod host;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -33,6 +34,13 @@ const TURNS_IN_A_ROW: u32 = 256;
 /// What an agent is in virtual time.
 const MECHANISM: &str = "the simulator";
 
+/// A process of a node.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    started: Moment,
+    ready: Option<Moment>,
+}
+
 /// The cluster of one trial.
 #[derive(Debug)]
 pub struct Cluster {
@@ -42,8 +50,12 @@ pub struct Cluster {
     host_crashes: BTreeSet<String>,
     /// What was done to a node by a fault, so that healing undoes it.
     done: BTreeMap<FaultId, ProcessFault>,
+    /// Faults of disks and clocks, by node.
+    disturbing: BTreeSet<(String, FaultId)>,
     /// Faults that are healed once the node serves.
     until_ready: BTreeMap<String, FaultId>,
+    /// When each node's process was started, and when it served.
+    lives: BTreeMap<String, Life>,
     workers: BTreeMap<String, Worker>,
     processes: BTreeSet<Process>,
     arrivals: VecDeque<Arrival>,
@@ -83,7 +95,9 @@ impl Cluster {
             nodes: plan.target.member_names(),
             host_crashes: crashes.map(|fault| fault.name.clone()).collect(),
             done: BTreeMap::new(),
+            disturbing: BTreeSet::new(),
             until_ready: BTreeMap::new(),
+            lives: BTreeMap::new(),
             workers: BTreeMap::new(),
             processes: BTreeSet::new(),
             arrivals: VecDeque::new(),
@@ -164,6 +178,7 @@ impl Cluster {
                 let observed = format!("{node} is {}", state_after(*action));
                 self.say_of(node, NodeReport::Fault(effective(id, now, observed)));
             }
+            NodeOrder::Disturb { id, fault } => self.disturb(node, id, fault),
             NodeOrder::Heal { id } => self.heal(node, id),
             NodeOrder::Shutdown => self.close(Process::NodeAgent(node.to_owned())),
         }
@@ -231,23 +246,68 @@ impl Cluster {
     }
 
     fn heal(&mut self, node: &str, id: &FaultId) {
+        if self.mend(node, id) {
+            return;
+        }
         match self.done.get(id) {
             Some(ProcessFault::Pause) => {
                 self.world.resume(node);
                 let report = healed(id, self.world.now(), &format!("{node} goes on"));
                 return self.say_of(node, NodeReport::Fault(report));
             }
-            Some(ProcessFault::Kill) => self.world.start(node),
+            Some(ProcessFault::Kill) => {
+                if let Some(report) = self.serves_again(node, id) {
+                    return self.say_of(node, NodeReport::Fault(report));
+                }
+                self.world.start(node);
+            }
             // It was started again at once.
             Some(ProcessFault::Restart) | None => {}
         }
         self.until_ready.insert(node.to_owned(), id.clone());
     }
 
+    /// Of a killed node that somebody else has started meanwhile.
+    fn serves_again(&self, node: &str, id: &FaultId) -> Option<FaultReport> {
+        let Life { started, ready } = self.lives.get(node)?;
+        let at = Bracket {
+            before: *started,
+            after: (*ready)?,
+        };
+        Some(FaultReport::Healed {
+            id: id.clone(),
+            at,
+            evidence: evidence(format!("{node} serves again since before the heal")),
+        })
+    }
+
+    /// Keeps a node's life up to date.
+    fn notice(&mut self, node: &str, time: Moment, event: &Event) {
+        match event {
+            Event::NodeStarted { .. } => {
+                let life = Life {
+                    started: time,
+                    ready: None,
+                };
+                self.lives.insert(node.to_owned(), life);
+            }
+            Event::NodeReady {} => {
+                if let Some(life) = self.lives.get_mut(node) {
+                    life.ready = Some(time);
+                }
+            }
+            Event::NodeExited { .. } => {
+                self.lives.remove(node);
+            }
+            _ => {}
+        }
+    }
+
     fn take_happenings(&mut self) {
         for happening in self.world.take_happenings() {
             match happening {
                 Happening::Event { node, time, event } => self.event(&node, time, event),
+                Happening::Disturbed { node, id } => self.disturbed(&node, id),
                 Happening::Answer { call, answer, .. } => {
                     let world = &mut self.world;
                     let mut workers = self.workers.values_mut();
@@ -259,7 +319,16 @@ impl Cluster {
     }
 
     fn event(&mut self, node: &str, time: Moment, event: Event) {
-        let ready = matches!(event, Event::NodeReady {});
+        self.notice(node, time, &event);
+        // One that was started and ends by itself is not dead by the fault any more: what it died of
+        // is its own, and judged as that.
+        let started = match event {
+            Event::NodeReady {} => Some("serves again"),
+            Event::NodeExited {
+                expected: false, ..
+            } => Some("was started and ended by itself"),
+            _ => None,
+        };
         let by_agent = matches!(event, Event::NodeStarted { .. } | Event::NodeExited { .. });
         let stamped = StampedEvent { time, event };
         self.say_of(
@@ -269,8 +338,10 @@ impl Cluster {
                 false => NodeReport::Node(stamped),
             },
         );
-        if ready && let Some(id) = self.until_ready.remove(node) {
-            let report = healed(&id, time, &format!("{node} serves again"));
+        if let Some(how) = started
+            && let Some(id) = self.until_ready.remove(node)
+        {
+            let report = healed(&id, time, &format!("{node} {how}"));
             self.say_of(node, NodeReport::Fault(report));
         }
     }
