@@ -182,6 +182,14 @@ pub const METRICS: &[MetricDescription] = &[
         "longest time in which two nodes acted as primary of one group",
     ),
     metric(
+        "roles.changes",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "times that a node became primary, from the start of the fault phase on",
+    ),
+    metric(
         "false_suspicions.count",
         Unit::Count,
         false,
