@@ -169,9 +169,9 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
     (
         "redundancy",
         &[
-            now("none", "no copies but replication's"),
-            not_yet("quorum", "read and write quorums"),
-            not_yet("erasure", "Reed–Solomon shards"),
+            now("none", "each key on one node, without a primary"),
+            now("quorum", "read and write quorums"),
+            now("erasure", "Reed–Solomon shards"),
         ],
     ),
     (

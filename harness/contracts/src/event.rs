@@ -226,7 +226,8 @@ pub enum Event {
         /// Why it had none.
         reason: Ejection,
     },
-    /// Fewer nodes than wanted are in step with the data, as seen by who leads them.
+    /// Fewer nodes than wanted are in step with the data, as seen by who leads them; where nobody
+    /// leads, by each node for itself.
     #[serde(rename = "redundancy.degraded")]
     RedundancyDegraded {
         /// Nodes that hold it and are in step.
@@ -267,6 +268,18 @@ pub enum Event {
         spare: String,
         /// Why.
         reason: ReplaceReason,
+    },
+    /// A copy's checksum was wrong: it is not answered with until others have given it back.
+    #[serde(rename = "copy.damaged")]
+    CopyDamaged {
+        /// Of which key.
+        key: String,
+    },
+    /// A damaged copy was given back by others.
+    #[serde(rename = "copy.repaired")]
+    CopyRepaired {
+        /// Of which key.
+        key: String,
     },
     /// A spare has taken a node's place in its group. Told by whoever leads when that is committed, perhaps
     /// again by who leads next.
@@ -323,6 +336,8 @@ impl Event {
             Event::SupervisorGaveUp { .. } => "supervisor.gave_up",
             Event::SupervisorReplace { .. } => "supervisor.replace",
             Event::MemberReplaced { .. } => "member.replaced",
+            Event::CopyDamaged { .. } => "copy.damaged",
+            Event::CopyRepaired { .. } => "copy.repaired",
             Event::TransactionPrepared { .. } => "transaction.prepared",
             Event::TransactionInDoubt { .. } => "transaction.in-doubt",
             Event::TransactionResolved { .. } => "transaction.resolved",

@@ -206,6 +206,14 @@ pub const METRICS: &[MetricDescription] = &[
         "acknowledged writes absent at the end",
     ),
     metric(
+        "reads.stale",
+        Unit::Count,
+        false,
+        &["register"],
+        true,
+        "reads of values that had certainly been replaced before they began",
+    ),
+    metric(
         "transactions.atomicity_violations",
         Unit::Count,
         false,

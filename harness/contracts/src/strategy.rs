@@ -29,7 +29,7 @@ pub use recovery_log::{
     Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
     RecoveryLog,
 };
-pub use redundancy::Redundancy;
+pub use redundancy::{AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy};
 pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,

@@ -106,6 +106,7 @@ fn strategies(out: &mut String, plan: &Plan) {
     let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
     let present = [
         ("transactions", strategy.transactions.as_ref().map(options)),
+        ("redundancy", strategy.redundancy.as_ref().map(options)),
         ("balancing", strategy.balancing.as_ref().map(options)),
         ("automation", strategy.automation.as_ref().map(options)),
     ];

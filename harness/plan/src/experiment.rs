@@ -8,7 +8,8 @@ use crate::overlay::{Laid, slug};
 use crate::problem::{Found, Log, ProblemKind};
 use crate::reader::{Placed, TableReader, find_available};
 use crate::{
-    Overrides, Source, expectation, fault, gate, nemesis, phases, schedule, target, workload,
+    Overrides, Source, expectation, fault, gate, nemesis, phases, redundancy, schedule, target,
+    workload,
 };
 
 /// Ten thousand trials of ten seconds are a day; more is a mistake.
@@ -49,6 +50,7 @@ pub(crate) fn read(
         .map(|planned| planned.fault.clone())
         .collect();
     fault::check_against_target(&reader, &planned, &target);
+    redundancy::check_nodes(&reader, &target);
     let context = gate::Context {
         target: &target,
         workload: &workload,

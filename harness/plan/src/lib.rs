@@ -22,6 +22,7 @@ mod problem;
 mod raft;
 mod reader;
 mod recovery_log;
+mod redundancy;
 mod replication;
 mod requirement;
 mod schedule;

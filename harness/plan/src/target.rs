@@ -3,11 +3,13 @@
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::node::MemberKind;
 use shakedown_contracts::plan::{Companion, Target};
-use shakedown_contracts::strategy::{Automation, Redundancy, Strategy};
+use shakedown_contracts::strategy::{Automation, Strategy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{automation, balancing, detector, recovery_log, replication, snapshot, transactions};
+use crate::{
+    automation, balancing, detector, recovery_log, redundancy, replication, snapshot, transactions,
+};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -110,8 +112,7 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             ("transactions", Some(kind)) => {
                 strategy.transactions = Some(transactions::read(&part, kind));
             }
-            // This has only its control group so far, which takes no options.
-            ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
+            ("redundancy", Some(kind)) => strategy.redundancy = Some(redundancy::read(&part, kind)),
             ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
             ("automation", Some(kind)) => {
                 strategy.automation = Some(automation::read(&part, kind, nodes, &strategy));
@@ -120,6 +121,7 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
         }
         part.finish();
     }
+    redundancy::check_alone(&table, &mut strategy);
     balancing::complete(&table, &mut strategy);
     transactions::without_replication(&table, &mut strategy);
     table.finish();

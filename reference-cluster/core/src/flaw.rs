@@ -199,6 +199,27 @@ flaws! {
     ReadsWithoutLocks = "reads-without-locks",
     /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
     SagasForgotten = "sagas-forgotten",
+    /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
+    CountsOneCopy = "counts-one-copy",
+    /// redundancy/coordinating: a writer takes the next version from the first that answers; who has
+    /// missed a write takes a version that is older than it.
+    VersionFromOneCopy = "version-from-one-copy",
+    /// redundancy/coordinating: a read returns what too few nodes hold, and sees to nothing.
+    ReadsNotWrittenBack = "reads-not-written-back",
+    /// redundancy/holding: what comes last stays, also when it is older.
+    OlderOverwrites = "older-overwrites",
+    /// redundancy/holding: shards of the version before go with the first of the next one, of which
+    /// there may never be enough.
+    OldShardsDropped = "old-shards-dropped",
+    /// redundancy/holding: a node that let go of shards does not say so; who hears of them from too few
+    /// others takes a version that is older still.
+    RetirementUntold = "retirement-untold",
+    /// redundancy/repairing: what is kept for a node that was away is never handed over.
+    HintsNotDelivered = "hints-not-delivered",
+    /// redundancy/notes: no checksum is looked at when copies are read back.
+    DamageBelieved = "damage-believed",
+    /// redundancy/comparing: what is found to differ stays as it is.
+    DifferencesIgnored = "differences-ignored",
 }
 
 /// The mistake that a node makes, if any.

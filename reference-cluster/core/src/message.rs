@@ -10,6 +10,7 @@ use shakedown_contracts::time::Moment;
 
 use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
+use crate::redundancy::message::RedundancyMessage;
 use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::snapshot::message::SpreadMessage;
@@ -219,6 +220,8 @@ pub enum Message {
     Automation(AutomationMessage),
     /// Between the nodes of a transaction.
     Transactions(TransactionMessage),
+    /// Between nodes that keep values without a primary.
+    Redundancy(RedundancyMessage),
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover_planted};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::redundancy::keeper::Keeper;
+use crate::redundancy::setting::Setting as KeeperSetting;
 use crate::replication::chain::server::Chain;
 use crate::replication::chain::setting::Setting as ChainSetting;
 use crate::replication::raft::server::Raft;
@@ -233,6 +235,10 @@ fn service(
             planted,
         };
         return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
+    if let Some(options) = &strategy.redundancy {
+        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Keeper::new(setting, log)));
     }
     if let Some(options) = &strategy.transactions {
         let setting = TransactionSetting::new(options, node_names(config), me, planted)?;

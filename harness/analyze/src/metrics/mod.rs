@@ -13,6 +13,7 @@ pub mod redundancy;
 pub mod replay;
 pub mod requests;
 pub mod roles;
+pub mod stale_reads;
 
 use shakedown_contracts::verdict::Finding;
 
@@ -32,6 +33,7 @@ const MEASUREMENTS: &[Measurement] = &[
     availability::measure,
     requests::measure,
     roles::measure,
+    stale_reads::measure,
     false_suspicions::measure,
     doubt::measure,
     baseline::measure,

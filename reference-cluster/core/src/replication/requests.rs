@@ -152,7 +152,8 @@ impl Replica {
             | Message::Chain(_)
             | Message::Spread(_)
             | Message::Balancing(_)
-            | Message::Transactions(_) => {}
+            | Message::Transactions(_)
+            | Message::Redundancy(_) => {}
             Message::Automation(message) => self.about_voters(from, message),
         }
     }
