@@ -226,10 +226,6 @@ fn service(
         return Ok(balancing::service(options, config, backends, planted));
     }
     let log = recovery_log(&strategy.recovery_log, planted)?;
-    if let Some(options) = &strategy.redundancy {
-        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
-        return Ok(Box::new(Keeper::new(setting, log)));
-    }
     if let Some(options) = &strategy.snapshot {
         let setting = SpreadSetting {
             names: node_names(config),
@@ -239,6 +235,10 @@ fn service(
             planted,
         };
         return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
+    if let Some(options) = &strategy.redundancy {
+        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Keeper::new(setting, log)));
     }
     if let Some(options) = &strategy.transactions {
         let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
