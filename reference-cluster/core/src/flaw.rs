@@ -44,15 +44,15 @@ macro_rules! flaws {
 }
 
 flaws! {
-    /// detector/watch: a sign of life counts from when it was sent, not from when it came; whoever
+    /// detector/heartbeats: a sign of life counts from when it was sent, not from when it came; whoever
     /// is slow to be heard is suspected early.
     EvidenceFromSend = "evidence-from-send",
-    /// detector/watch: a peer's heartbeat counts although the ACK was asked for; a deaf node is
+    /// detector/heartbeats: a peer's heartbeat counts although the ACK was asked for; a deaf node is
     /// never suspected.
     AckNotRequired = "ack-not-required",
-    /// detector/watch: who was suspected once stays so, whatever is heard of it.
+    /// detector/heartbeats: who was suspected once stays so, whatever is heard of it.
     SuspicionNeverWithdrawn = "suspicion-never-withdrawn",
-    /// detector/watch: a node that was stopped takes its own silence for its peers'.
+    /// detector/heartbeats: a node that was stopped takes its own silence for its peers'.
     OwnPauseUnnoticed = "own-pause-unnoticed",
     /// detector/phi_accrual: only the newest arrival is remembered, so that nothing is learnt of
     /// how uneven arrivals are.

@@ -1,13 +1,15 @@
 //! What nodes say to each other: heartbeats by datagram, everything else on ordered connections.
 //!
 //! A heartbeat is 48 bytes with a checksum, so that a corrupted datagram is dropped instead of
-//! believed. A [`Message`] is a serde type; its driver frames it.
+//! believed. SWIM's datagrams travel on the same socket; their first byte tells them apart. A [`Message`] is a serde type; its driver frames it.
 //! Invariant: every message about the log carries the epoch of its sender, so that the receiver can
 //! refuse a deposed primary where the data is stored.
 
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::detector::swim::packet::Probe;
+use crate::detector::watch::SelfPortrait;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 
@@ -40,7 +42,33 @@ pub struct Heartbeat {
     pub progress: u64,
 }
 
+/// What travels on the socket of heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Datagram {
+    /// Of the detectors that let every node speak to every other.
+    Heartbeat(Heartbeat),
+    /// Of SWIM.
+    Probe(Probe),
+}
+
+impl Datagram {
+    /// From its bytes; `None` for anything else or anything damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Datagram> {
+        let heartbeat = Heartbeat::decode(bytes).map(Datagram::Heartbeat);
+        heartbeat.or_else(|| Probe::decode(bytes).map(Datagram::Probe))
+    }
+}
+
 impl Heartbeat {
+    /// What it says about its sender besides that it lives.
+    pub fn sender(&self) -> SelfPortrait {
+        SelfPortrait {
+            primary: self.primary,
+            epoch: self.epoch,
+            position: self.position,
+        }
+    }
+
     /// As bytes of a datagram.
     pub fn encode(&self) -> [u8; HEARTBEAT_BYTES] {
         let mut bytes = [0; HEARTBEAT_BYTES];

@@ -14,7 +14,8 @@ use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use crate::detector::watch::Watch;
+use crate::detector::watch::{Sign, Watch};
+use crate::detector::{Group, watch};
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
@@ -52,7 +53,7 @@ pub enum ConfigError {
 /// The node.
 #[derive(Debug)]
 pub struct Node {
-    watch: Watch,
+    watch: Box<dyn Watch>,
     replica: Box<dyn Participant>,
     forgetful: bool,
     checksum: Checksum,
@@ -74,16 +75,18 @@ impl Node {
             .map(|member| member.name.clone())
             .collect();
         let me = own_index(&config.name, &names)?;
-        let peers = (0..)
-            .map(Peer)
-            .zip(names.iter().cloned())
-            .filter(|(peer, _)| *peer != me);
         let Strategy {
             detector,
             recovery_log: log,
             replication,
         } = &config.strategy;
-        let watch = Watch::new(detector, peers.collect(), planted)?;
+        let group = Group {
+            names: names.clone().into(),
+            me,
+            seed: config.seed,
+            planted,
+        };
+        let watch = watch(detector, &group)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
         let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
             let setting = RaftSetting::new(options, names, me, planted)?;
@@ -131,8 +134,7 @@ impl Node {
             self.watch.notice_own_pause(now);
             self.take(now, input, out);
         }
-        self.watch.beat(now, self.replica.portrait(), out);
-        if self.watch.judge(now, out) {
+        if self.watch.act(now, self.replica.portrait(), out) {
             self.replica.suspicion_changed(self.watch.suspected());
         }
         self.replica.settle();
@@ -172,12 +174,25 @@ impl Node {
         match input {
             Input::Start { .. } => {}
             Input::Heartbeat { from, heartbeat } => {
-                self.replica.heard(from, &heartbeat);
-                let portrait = self.replica.portrait();
-                self.watch.receive(now, (from, &heartbeat), portrait, out);
+                self.replica.heard(from, heartbeat.sender());
+                self.hear(now, (from, Sign::Heartbeat(&heartbeat)), out);
             }
-            Input::Message { from, message } => self.replica.message(from, message),
-            Input::Reconnected { peer } => self.replica.reconnected(peer),
+            Input::Probe { from, probe } => {
+                self.replica.heard(from, probe.sender);
+                self.hear(now, (from, Sign::Probe(&probe)), out);
+            }
+            Input::Message { from, message } => {
+                self.hear(now, (from, Sign::Message), out);
+                self.replica.message(from, message);
+            }
+            Input::Reconnected { peer } => {
+                self.hear(now, (peer, Sign::Connected), out);
+                self.replica.reconnected(peer);
+            }
+            Input::Disconnected { peer, ending } => {
+                self.hear(now, (peer, Sign::Disconnected(ending)), out);
+                self.replica.reconnected(peer);
+            }
             Input::Timer {
                 timer: Timer::Replication,
             } => self.replica.tick(),
@@ -196,6 +211,10 @@ impl Node {
             }
             Input::Request { id, request } => self.replica.request(id, request),
         }
+    }
+
+    fn hear(&mut self, now: Moment, heard: (Peer, Sign<'_>), out: &mut Vec<Output>) {
+        self.watch.hear(now, heard, self.replica.portrait(), out);
     }
 
     /// What `GET /v1/status` answers.

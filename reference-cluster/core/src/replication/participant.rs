@@ -13,7 +13,7 @@ use shakedown_contracts::time::Moment;
 use super::replica::Replica;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
-use crate::message::{Heartbeat, Message, Point};
+use crate::message::{Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
 
@@ -31,8 +31,8 @@ pub trait Participant: Debug + Send {
     /// What was sent to a peer and not answered may be lost, and it may have lost it too.
     fn reconnected(&mut self, peer: Peer);
 
-    /// What a heartbeat says about its sender's role.
-    fn heard(&mut self, from: Peer, heartbeat: &Heartbeat);
+    /// What a datagram of the detector says about its sender's role.
+    fn heard(&mut self, from: Peer, sender: SelfPortrait);
 
     /// The detector's opinion has changed.
     fn suspicion_changed(&mut self, suspected: BTreeSet<Peer>);
@@ -85,8 +85,8 @@ impl Participant for Replica {
         self.reconnected(peer);
     }
 
-    fn heard(&mut self, from: Peer, heartbeat: &Heartbeat) {
-        self.heard(from, heartbeat);
+    fn heard(&mut self, from: Peer, sender: SelfPortrait) {
+        self.heard(from, sender);
     }
 
     fn suspicion_changed(&mut self, suspected: BTreeSet<Peer>) {

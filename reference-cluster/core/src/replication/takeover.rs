@@ -25,9 +25,10 @@ use shakedown_contracts::units::Duration;
 
 use super::election::may_lead;
 use super::replica::{AfterSync, Position, Replica};
+use crate::detector::watch::SelfPortrait;
 use crate::flaw::Flaw;
 use crate::interface::{Peer, Timer};
-use crate::message::{Heartbeat, Message, Point};
+use crate::message::{Message, Point};
 
 /// Retries wait at most this many beats, and as many again by chance.
 const BACKOFF_BEATS_MAX: u64 = 4;
@@ -279,21 +280,21 @@ impl Replica {
         }
     }
 
-    /// What a heartbeat says about its sender's role.
-    pub fn heard(&mut self, from: Peer, heartbeat: &Heartbeat) {
+    /// What a datagram of the detector says about its sender's role.
+    pub fn heard(&mut self, from: Peer, sender: SelfPortrait) {
         let rules = &self.setting.rules;
-        if rules.fixed_primary.is_some() || heartbeat.epoch < self.epoch {
+        if rules.fixed_primary.is_some() || sender.epoch < self.epoch {
             return;
         }
         let primary = matches!(self.position, Position::Primary(_));
-        if !heartbeat.primary {
+        if !sender.primary {
             if self.leader == Some(from) && !primary {
                 self.set_leader(None);
             }
-        } else if heartbeat.epoch > self.epoch && rules.fenced() {
-            self.become_backup(heartbeat.epoch, Some(from));
+        } else if sender.epoch > self.epoch && rules.fenced() {
+            self.become_backup(sender.epoch, Some(from));
         } else if !primary && !self.leader_is_live() {
-            self.epoch = self.epoch.max(heartbeat.epoch);
+            self.epoch = self.epoch.max(sender.epoch);
             self.set_leader(Some(from));
         }
     }

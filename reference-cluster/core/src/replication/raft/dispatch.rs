@@ -14,7 +14,7 @@ use super::message::RaftMessage;
 use super::server::Raft;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
-use crate::message::{Heartbeat, Message, Point};
+use crate::message::{Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
 use crate::replication::participant::Participant;
@@ -80,7 +80,7 @@ impl Participant for Raft {
     }
 
     /// Roles are told by messages of a term, not by the detector's datagrams.
-    fn heard(&mut self, _from: Peer, _heartbeat: &Heartbeat) {}
+    fn heard(&mut self, _from: Peer, _sender: SelfPortrait) {}
 
     /// The detector is measured, and does not steer.
     fn suspicion_changed(&mut self, _suspected: BTreeSet<Peer>) {}
