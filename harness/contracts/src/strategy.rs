@@ -9,6 +9,7 @@ mod detector;
 mod raft;
 mod recovery_log;
 mod replication;
+mod swim;
 
 pub use detector::Detector;
 pub use raft::Raft;
@@ -19,6 +20,7 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
+pub use swim::Swim;
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

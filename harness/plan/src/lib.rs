@@ -24,6 +24,7 @@ mod requirement;
 mod schedule;
 mod selector;
 mod suggestion;
+mod swim;
 mod target;
 mod tree;
 mod workload;

@@ -230,6 +230,8 @@ pub enum Message {
         /// True when this node has never held, promised or heard anything.
         fresh: bool,
     },
+    /// Nothing: the receiving kernel acknowledges it, or the sending one gives the connection up.
+    KeepAlive {},
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
 }

@@ -9,6 +9,7 @@
 //! Invariant: with the same evidence at the same moments, the same opinion on every machine.
 
 mod chen;
+mod connection_close;
 mod fixed_timeout;
 mod heartbeats;
 mod none;
@@ -27,7 +28,9 @@ use shakedown_contracts::units::Duration;
 use crate::flaw::Planted;
 use crate::interface::Peer;
 use crate::node::ConfigError;
+use connection_close::ConnectionClose;
 use heartbeats::Heartbeats;
+use swim::Swim;
 use watch::Watch;
 
 /// The members of a group, one of which watches the others.
@@ -67,7 +70,13 @@ impl Group {
 
 /// The watch of the options.
 pub fn watch(options: &Options, group: &Group) -> Result<Box<dyn Watch>, ConfigError> {
-    Ok(Box::new(Heartbeats::new(options, group)?))
+    Ok(match options {
+        Options::Swim(options) => Box::new(Swim::new(options, group)?),
+        Options::ConnectionClose { keepalive } => {
+            Box::new(ConnectionClose::new(*keepalive, group)?)
+        }
+        heartbeats => Box::new(Heartbeats::new(heartbeats, group)?),
+    })
 }
 
 /// A sign of life, as far as detectors care.
@@ -131,13 +140,16 @@ pub fn detector(options: &Options, planted: Planted) -> Result<Box<dyn Detector>
             Box::new(progress_probe::ProgressProbe::new(*timeout, planted)?)
         }
         Options::PhiAccrual { .. } => Box::new(phi_accrual::PhiAccrual::new(options, planted)?),
+        Options::ConnectionClose { .. } | Options::Swim(_) => {
+            unreachable!("the registry hands over options of heartbeats alone")
+        }
     })
 }
 
 /// Time between two heartbeats, and whether evidence of life is the ACK; `None`: no heartbeats.
 fn rhythm(options: &Options) -> Option<(Duration, bool)> {
     let ack = match options {
-        Options::None {} => false,
+        Options::None {} | Options::ConnectionClose { .. } | Options::Swim(_) => false,
         Options::FixedTimeout { ack, .. }
         | Options::Chen { ack, .. }
         | Options::PhiAccrual { ack, .. } => *ack,
