@@ -79,9 +79,8 @@ fn run(size: u32) -> Line {
     }
     assert_eq!(found.len() as u32 + 1, size, "somebody never knew");
     found.sort_by(f64::total_cmp);
-    let rate = |datagrams: u64, time: Duration| {
-        datagrams as f64 / f64::from(size) / time.as_secs_f64()
-    };
+    let rate =
+        |datagrams: u64, time: Duration| datagrams as f64 / f64::from(size) / time.as_secs_f64();
     Line {
         size,
         first: found[0],
