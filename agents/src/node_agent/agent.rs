@@ -20,7 +20,7 @@ use shakedown_contracts::fault::FaultId;
 use thiserror::Error;
 
 use super::error::NodeError;
-use super::node::NodeProcess;
+use super::node::{NodeProcess, Run};
 use crate::faults::process::fault;
 use crate::faults::{Fault, Observation, Unverified, guard};
 use crate::ledger::{Ledger, LedgerError};
@@ -164,7 +164,7 @@ impl Agent {
             } => {
                 self.hello(version, node, &namespace, &ledger, program)?;
             }
-            NodeOrder::Start => self.node()?.start()?,
+            NodeOrder::Start => self.start()?,
             NodeOrder::Inject { id, action } => self.inject(id, action)?,
             NodeOrder::Heal { id } => self.heal(id)?,
             NodeOrder::Shutdown => return Ok(Next::End),
@@ -201,6 +201,15 @@ impl Agent {
         Ok(self.outgoing.send(&NodeReport::Ready {
             version: CONTROL_VERSION,
         })?)
+    }
+
+    /// A node that runs already is left alone: whoever asks may not know, or know late.
+    fn start(&mut self) -> Result<(), AgentError> {
+        let node = self.node()?;
+        match node.state() {
+            Run::Running { .. } => Ok(()),
+            Run::Dead => Ok(node.start()?),
+        }
     }
 
     fn node(&mut self) -> Result<&mut NodeProcess, AgentError> {

@@ -68,6 +68,8 @@ fn implied(workload: &WorkloadKind) -> Vec<Gate> {
             none("transactions.atomicity_violations"),
             none("transactions.wrong_totals"),
         ],
+        // No data that could be wrong; that service returns is the least.
+        WorkloadKind::Requests { .. } => return vec![none("requests.failed_settled")],
     };
     gates.push(none("roles.concurrent_primaries"));
     gates

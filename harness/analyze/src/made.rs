@@ -53,6 +53,7 @@ pub fn plan() -> Plan {
         target: Target {
             system: "reference".into(),
             nodes: ["n1", "n2", "n3"].map(String::from).to_vec(),
+            companions: Vec::new(),
             strategy: Strategy::default(),
             ready_timeout: Duration::from_secs(10),
         },

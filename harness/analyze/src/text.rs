@@ -13,6 +13,7 @@ pub fn value(unit: Unit, value: f64) -> String {
         Unit::PerHour => format!("{} per hour", plain(value)),
         Unit::PerSecond => format!("{} per second", plain(value)),
         Unit::Ratio => format!("{}%", plain(value * 100.0)),
+        Unit::Factor => format!("{}×", plain(value)),
     }
 }
 

@@ -187,11 +187,17 @@ pub struct Report {
 #[derive(Debug, Args)]
 pub struct Node {
     /// The node's configuration (JSON)
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "replay")]
+    pub config: Option<PathBuf>,
     /// Inherited descriptor to write events to, one JSON object a line
     #[arg(long, value_name = "NUMBER")]
     pub events_descriptor: Option<i32>,
+    /// Take down every input and what the node did about it
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Do not serve: take every step of a recording again, and fail where one comes out differently
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "events_descriptor", "record"])]
+    pub replay: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ pub const WORKLOADS: &[Choice] = &[
         "bank",
         "transfers between accounts and reads of all of them",
     ),
+    now("requests", "calls to stateless backends of a balancer"),
     not_yet("append", "transactions of list appends and reads"),
     not_yet("set", "adds and reads of a set"),
     not_yet("queue", "enqueue and dequeue"),
@@ -152,18 +153,21 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
     (
         "balancing",
         &[
-            now("none", "clients find their node themselves"),
-            not_yet("round-robin", "each node in turn"),
-            not_yet("least-requests", "the node with the fewest open requests"),
-            not_yet("power-of-two-choices", "the better of two drawn"),
-            not_yet("consistent-hash", "by key, with bounded load"),
+            now("none", "each key has one backend, live or not"),
+            now("round-robin", "each backend in turn"),
+            now(
+                "least-requests",
+                "the backend with the fewest open requests",
+            ),
+            now("power-of-two-choices", "the better of two drawn"),
+            now("consistent-hash", "by key, with bounded load"),
         ],
     ),
     (
         "automation",
         &[
             now("none", "nobody restarts a node"),
-            not_yet("supervisor", "dead nodes are restarted and replaced"),
+            now("supervisor", "dead nodes are restarted and replaced"),
         ],
     ),
 ];

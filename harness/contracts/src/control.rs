@@ -141,7 +141,7 @@ pub enum NodeOrder {
         /// The node's program.
         program: Program,
     },
-    /// Start the node; reported as `event node.started`.
+    /// Start the node; reported as `event node.started`. Nothing where it runs already.
     Start,
     /// Do this to the process, verify, report `effective` or `unverified`.
     Inject {
@@ -292,6 +292,6 @@ pub fn initial_accounts(kind: &WorkloadKind) -> Vec<(String, i64)> {
         } => (0..*keys)
             .map(|number| (format!("a{number}"), *initial_balance))
             .collect(),
-        WorkloadKind::Register { .. } => Vec::new(),
+        WorkloadKind::Register { .. } | WorkloadKind::Requests { .. } => Vec::new(),
     }
 }

@@ -185,6 +185,85 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+    /// A balancer gives a backend nothing more to do.
+    #[serde(rename = "balancer.ejected")]
+    BalancerEjected {
+        /// Which.
+        backend: String,
+        /// Why.
+        reason: Ejection,
+    },
+    /// A balancer gives a backend work again.
+    #[serde(rename = "balancer.restored")]
+    BalancerRestored {
+        /// Which.
+        backend: String,
+        /// Why it had none.
+        reason: Ejection,
+    },
+    /// Fewer nodes than wanted are in step with the data, as seen by who leads them.
+    #[serde(rename = "redundancy.degraded")]
+    RedundancyDegraded {
+        /// Nodes that hold it and are in step.
+        copies: u32,
+        /// As many should.
+        wanted: u32,
+    },
+    /// As many nodes as wanted are in step with the data again.
+    #[serde(rename = "redundancy.restored")]
+    RedundancyRestored {
+        /// Nodes that hold it and are in step.
+        copies: u32,
+        /// As many should.
+        wanted: u32,
+    },
+    /// The supervisor has a node started; whoever can start processes (the stage) obeys.
+    #[serde(rename = "supervisor.restart")]
+    SupervisorRestart {
+        /// Which.
+        node: String,
+        /// Attempts in a row, with this one.
+        attempt: u32,
+    },
+    /// The supervisor starts a node no more.
+    #[serde(rename = "supervisor.gave_up")]
+    SupervisorGaveUp {
+        /// Which.
+        node: String,
+        /// Attempts in a row that did not last.
+        attempts: u32,
+    },
+    /// The supervisor asks for a node to be replaced.
+    #[serde(rename = "supervisor.replace")]
+    SupervisorReplace {
+        /// Whose place is to be taken.
+        node: String,
+        /// By whom.
+        spare: String,
+        /// Why.
+        reason: ReplaceReason,
+    },
+    /// A spare has taken a node's place in its group. Told by whoever leads when that is committed, perhaps
+    /// again by who leads next.
+    #[serde(rename = "member.replaced")]
+    MemberReplaced {
+        /// Whose place it was.
+        node: String,
+        /// Whose it is.
+        spare: String,
+    },
+}
+
+/// Why a node is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplaceReason {
+    /// It is out of reach for too long.
+    Lost,
+    /// It dies again each time it is started.
+    CrashLoop,
+    /// It is slow for too long.
+    Slow,
 }
 
 impl Event {
@@ -211,6 +290,14 @@ impl Event {
             Event::Fenced { .. } => "fenced",
             Event::CheckpointCompleted { .. } => "checkpoint.completed",
             Event::RecoveryCompleted { .. } => "recovery.completed",
+            Event::BalancerEjected { .. } => "balancer.ejected",
+            Event::BalancerRestored { .. } => "balancer.restored",
+            Event::RedundancyDegraded { .. } => "redundancy.degraded",
+            Event::RedundancyRestored { .. } => "redundancy.restored",
+            Event::SupervisorRestart { .. } => "supervisor.restart",
+            Event::SupervisorGaveUp { .. } => "supervisor.gave_up",
+            Event::SupervisorReplace { .. } => "supervisor.replace",
+            Event::MemberReplaced { .. } => "member.replaced",
         }
     }
 }
@@ -225,7 +312,26 @@ pub const AFTER_EVENTS: &[&str] = &[
     "checkpoint.completed",
     "recovery.completed",
     "node.ready",
+    "balancer.ejected",
+    "balancer.restored",
+    "redundancy.degraded",
+    "redundancy.restored",
+    "supervisor.restart",
+    "supervisor.replace",
+    "member.replaced",
 ];
+
+/// Why a balancer gives a backend nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ejection {
+    /// Its failure detector suspects it.
+    Health,
+    /// It failed too often in a row.
+    Outlier,
+    /// Its circuit breaker is open.
+    Breaker,
+}
 
 /// Phases of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -253,6 +359,14 @@ pub enum Role {
     Backup,
     /// Asks for promises.
     Candidate,
+    /// Serves clients, as every other node does.
+    Peer,
+    /// Stands in front of backends and serves clients through them.
+    Balancer,
+    /// Works for a balancer.
+    Backend,
+    /// Watches nodes and has them restarted or replaced.
+    Supervisor,
 }
 
 /// How a fault was done, and how its effect was seen.

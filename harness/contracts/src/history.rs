@@ -69,6 +69,8 @@ pub enum Operation {
     Transfer(Transfer),
     /// Read all accounts in one snapshot; the snapshot is known on `ok` alone.
     ReadAll(Option<Vec<Account>>),
+    /// Have something worked out for this key; nothing is kept of it.
+    Call(String),
 }
 
 /// A key and what is done with it.

@@ -24,6 +24,9 @@ pub enum Unit {
     /// A share of 1; conditions write a percentage.
     #[serde(rename = "ratio")]
     Ratio,
+    /// How many times as much; conditions write a plain number.
+    #[serde(rename = "factor")]
+    Factor,
 }
 
 /// A metric as the catalogue describes it.
@@ -110,6 +113,22 @@ pub const METRICS: &[MetricDescription] = &[
         &[],
         true,
         "t0 to the first success of an operation invoked after t0",
+    ),
+    metric(
+        "recovery.redundancy",
+        Unit::Milliseconds,
+        true,
+        &[],
+        true,
+        "t0 to as many copies as wanted again",
+    ),
+    metric(
+        "recovery.human_steps",
+        Unit::Count,
+        true,
+        &[],
+        true,
+        "faults after which the copies were not all there again until somebody took the fault away",
     ),
     metric(
         "availability.gap",
@@ -206,6 +225,54 @@ pub const METRICS: &[MetricDescription] = &[
         &[],
         true,
         "operations that may or may not have happened",
+    ),
+    metric(
+        "requests.failed",
+        Unit::Ratio,
+        false,
+        &[],
+        true,
+        "share of the operations due in the fault phase that did not succeed",
+    ),
+    metric(
+        "requests.failed_settled",
+        Unit::Ratio,
+        false,
+        &[],
+        true,
+        "the same of those due in the second half of the settle phase: what does not mend itself",
+    ),
+    metric(
+        "latency.p50",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "median latency of the successes due in the fault phase, from the moment they were due",
+    ),
+    metric(
+        "latency.p99",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "99th percentile of the same",
+    ),
+    metric(
+        "imbalance",
+        Unit::Factor,
+        false,
+        &["requests"],
+        true,
+        "successes in the fault phase of the busiest backend over the mean of those that no fault took away",
+    ),
+    metric(
+        "balancer.ejections",
+        Unit::Count,
+        false,
+        &["requests"],
+        true,
+        "times that the balancer took a backend out of service",
     ),
     metric(
         "throughput.baseline",

@@ -11,9 +11,11 @@
 //! | `POST /v1/accounts` | [`OpenAccountsRequest`] | [`Answer`] |
 //! | `POST /v1/transfer` | [`TransferRequest`] | [`Answer`]; 409 when the account holds too little |
 //! | `POST /v1/accounts/read` | [`ReadAccountsRequest`] | [`AccountsAnswer`], one snapshot |
+//! | `POST /v1/call/{key}` | | [`Answer`] of the backend that served it (a balancer alone) |
 //!
 //! Every error answer is an [`ApiError`]. 421: this node is not the primary. 409: refused by the
-//! data. 400: not understood. 503: certainly not done. 504: may have been done.
+//! data. 400: not understood. 502: no backend served it. 503: certainly not done. 504: may have been
+//! done.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -41,7 +43,7 @@ pub struct NodeConfig {
     pub format: u32,
     /// The node's own name; one of `members`.
     pub name: String,
-    /// All nodes of the group in rank order. Of a new primary-backup group the first is primary in
+    /// All nodes of the group in rank order, then its companions. Of a new primary-backup group the first is primary in
     /// epoch 1; Raft elects.
     pub members: Vec<Member>,
     /// Log and checkpoints live here; the folder exists.
@@ -67,6 +69,22 @@ pub struct Member {
     pub peer_port: u16,
     /// UDP port for heartbeats; [`HEARTBEAT_PORT`] in a run.
     pub heartbeat_port: u16,
+    /// What it is.
+    #[serde(default)]
+    pub kind: MemberKind,
+}
+
+/// What a member of a cluster is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberKind {
+    /// A node: it holds data or does the work.
+    #[default]
+    Node,
+    /// A companion that passes requests on to nodes.
+    Balancer,
+    /// A companion that has nodes restarted and replaced.
+    Supervisor,
 }
 
 /// Answer of `GET /v1/status`.
@@ -195,6 +213,9 @@ pub enum ApiErrorKind {
     InsufficientFunds,
     /// 400: not understood. Not done.
     BadRequest,
+    /// 502: the balancer has given up; no backend answered in time or would serve it. A call changes
+    /// nothing, so that nothing is left of it.
+    BadGateway,
     /// 503: certainly not done.
     Unavailable,
     /// 504: may have been done (the primary lost its role while the request was under way).
@@ -208,6 +229,7 @@ impl ApiErrorKind {
             ApiErrorKind::NotPrimary => 421,
             ApiErrorKind::Mismatch | ApiErrorKind::InsufficientFunds => 409,
             ApiErrorKind::BadRequest => 400,
+            ApiErrorKind::BadGateway => 502,
             ApiErrorKind::Unavailable => 503,
             ApiErrorKind::Indeterminate => 504,
         }

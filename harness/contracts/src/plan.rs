@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{FaultKind, Selector};
 use crate::metric::Condition;
+use crate::node::MemberKind;
 use crate::strategy::Strategy;
-use crate::units::Duration;
+use crate::units::{Duration, Ratio};
 
 /// Version of the plan format.
 pub const PLAN_FORMAT: u32 = 1;
@@ -74,10 +75,37 @@ pub struct Target {
     pub system: String,
     /// Names of the nodes, in order: `n1`, `n2`, …
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes, such as its balancer: named `b1`, `s1`. Shapes and
+    /// selectors other than names pass them over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
     /// The reference cluster's strategies.
     pub strategy: Strategy,
     /// A node that is not ready by then ends the trial.
     pub ready_timeout: Duration,
+}
+
+impl Target {
+    /// Every process of the cluster by name: the nodes in order, then the companions.
+    pub fn members(&self) -> impl Iterator<Item = (&String, MemberKind)> {
+        let nodes = self.nodes.iter().map(|node| (node, MemberKind::Node));
+        let companions = self.companions.iter().map(|one| (&one.name, one.kind));
+        nodes.chain(companions)
+    }
+
+    /// Names of [`Target::members`].
+    pub fn member_names(&self) -> Vec<String> {
+        self.members().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// A process of the cluster that is no node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: MemberKind,
 }
 
 /// What clients do.
@@ -101,7 +129,7 @@ pub struct Workload {
 }
 
 /// The kind of operations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum WorkloadKind {
     /// Reads, unique writes and compare-and-set on single keys. Operations: `read write cas`.
@@ -121,6 +149,13 @@ pub enum WorkloadKind {
         /// Largest amount of a transfer, drawn from 1..=this.
         transfer_max: i64,
     },
+    /// Requests to stateless backends. Operations: `call`.
+    Requests {
+        /// Number of keys.
+        keys: u32,
+        /// Share of the calls that are for the first key; the others are spread evenly over all.
+        hot: Ratio,
+    },
 }
 
 impl WorkloadKind {
@@ -129,6 +164,7 @@ impl WorkloadKind {
         match self {
             WorkloadKind::Register { .. } => "register",
             WorkloadKind::Bank { .. } => "bank",
+            WorkloadKind::Requests { .. } => "requests",
         }
     }
 }

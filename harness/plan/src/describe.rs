@@ -30,10 +30,15 @@ pub fn describe(plan: &Plan) -> String {
     );
     let nodes = plan.target.nodes.join(" ");
     let ready = plan.target.ready_timeout;
+    let companions = plan.target.companions.iter();
+    let companions: String = companions.map(|one| format!(" + {}", one.name)).collect();
     field(
         &mut out,
         "target",
-        &format!("{}: {nodes}, ready within {ready}", plan.target.system),
+        &format!(
+            "{}: {nodes}{companions}, ready within {ready}",
+            plan.target.system
+        ),
     );
     strategies(&mut out, plan);
     workload(&mut out, plan);
@@ -98,11 +103,18 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    field(
-        out,
-        "others",
-        "transactions, redundancy, balancing, automation: none",
-    );
+    let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
+    if let Some(balancing) = &strategy.balancing {
+        field(out, "balancing", &options(balancing));
+        others.retain(|other| *other != "balancing");
+    }
+    if let Some(automation) = &strategy.automation {
+        field(out, "automation", &options(automation));
+        others.retain(|other| *other != "automation");
+    }
+    if !others.is_empty() {
+        field(out, "others", &format!("{}: none", others.join(", ")));
+    }
 }
 
 /// A tagged value: its kind, then every option.
@@ -136,6 +148,13 @@ fn plain(value: &Value) -> String {
             } else {
                 items.join(" ")
             }
+        }
+        Value::Object(options) => {
+            let options = options.iter();
+            let options: Vec<String> = options
+                .map(|(key, value)| format!("{key} {}", plain(value)))
+                .collect();
+            format!("({})", options.join(", "))
         }
         other => other.to_string(),
     }
@@ -335,6 +354,7 @@ fn bound(condition: &Condition, unit: Option<Unit>) -> String {
         Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
         Some(Unit::PerHour) => format!("{number} an hour"),
         Some(Unit::PerSecond) => format!("{number}/s"),
+        Some(Unit::Factor) => format!("{number} ×"),
         Some(Unit::Count) | None => number.to_string(),
     };
     format!("{} {bound}", condition.comparison.symbol())

@@ -37,7 +37,7 @@ pub(crate) fn read(
     let target = target::read(&reader);
     let workload = workload::read(&reader, &target);
     let phases = phases::read(&reader);
-    let endpoints = fault::Endpoints::new(&target.nodes, &workload.groups);
+    let endpoints = fault::Endpoints::new(&target, &workload.groups);
     let mut planned = fault::read(&reader, &endpoints, &phases);
     let nemesis = nemesis::read(&reader, &planned, &endpoints, &phases);
     fault::check_together(&reader, &planned, &phases);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use shakedown_contracts::catalogue;
 use shakedown_contracts::event::AFTER_EVENTS;
 use shakedown_contracts::fault::{
-    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, Selector,
+    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, PartitionShape, Selector,
 };
 use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Target};
 use shakedown_contracts::strategy::Replication;
@@ -18,15 +18,19 @@ use crate::{partition, selector, suggestion};
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes: only their names stand for them.
+    pub companions: Vec<String>,
     pub groups: Vec<String>,
 }
 
 impl Endpoints {
     /// Of a target and its clients.
-    pub fn new(nodes: &[String], groups: &[ClientGroup]) -> Self {
+    pub fn new(target: &Target, groups: &[ClientGroup]) -> Self {
         let groups = groups.iter().map(|group| group.name.clone()).collect();
+        let companions = target.companions.iter().map(|one| one.name.clone());
         Endpoints {
-            nodes: nodes.to_vec(),
+            nodes: target.nodes.clone(),
+            companions: companions.collect(),
             groups,
         }
     }
@@ -54,14 +58,7 @@ pub(crate) enum Timing {
 }
 
 /// Events of the format that this version does not see yet, by their first part.
-const EVENTS_NOT_YET: &[&str] = &[
-    "transaction",
-    "saga",
-    "balancer",
-    "supervisor",
-    "read",
-    "write",
-];
+const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "read", "write"];
 
 /// All faults of the experiment, in file order.
 pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {
@@ -384,6 +381,10 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
     let alone = target.strategy.replication == Replication::None {};
     for planned in planned {
+        if target.strategy.balancing.is_some() {
+            check_behind_balancer(root, planned, target);
+            continue;
+        }
         if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",
@@ -393,5 +394,34 @@ pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], 
             root.log
                 .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
         }
+    }
+}
+
+/// Behind a balancer no node is primary, and links between backends carry nothing that serves.
+fn check_behind_balancer(root: &TableReader<'_>, planned: &Planned, target: &Target) {
+    let (name, nodes) = (&planned.fault.name, &planned.fault.nodes);
+    if matches!(nodes, Selector::Primary | Selector::Backups) {
+        let message = format!("`{name}` acts on `{nodes}`, and behind a balancer no node is that");
+        let hint = "name backends, such as `nodes = [\"n1\"]`, or the balancer: `nodes = [\"b1\"]`";
+        let hint = Some(hint.to_owned());
+        return root
+            .log
+            .invalid(&planned.span, "fault.nodes", message, hint);
+    }
+    let companion = |name: &String| target.companions.iter().any(|one| one.name == *name);
+    let names_balancer = matches!(nodes, Selector::Names(names) if names.iter().any(companion));
+    let between_backends = match &planned.fault.kind {
+        FaultKind::Delay { links, .. } | FaultKind::Loss { links, .. } => links.peers.is_empty(),
+        FaultKind::Partition { shape, .. } => !matches!(
+            shape,
+            PartitionShape::Grudge(_) | PartitionShape::FromTo { .. }
+        ),
+        _ => false,
+    };
+    if between_backends && !names_balancer {
+        let message = format!("`{name}` leaves alone the links between balancer and backends");
+        let hint = "name the other end: `peers = [\"b1\"]`, or `from` and `to` of a partition";
+        let hint = Some(hint.to_owned());
+        root.log.invalid(&planned.span, "fault", message, hint);
     }
 }

@@ -5,6 +5,8 @@
 //! hint. Anatomy: `tree` (the file with its spans) → `overlay` (variants and matrix) → `experiment`
 //! (typed reading, one file per table) → `schedule` (what happens when in each trial).
 
+mod automation;
+mod balancing;
 mod describe;
 mod detector;
 mod expectation;

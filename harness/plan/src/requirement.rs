@@ -50,7 +50,7 @@ fn bound(written: &str, unit: Unit) -> Option<f64> {
             .map(Duration::as_millis_f64),
         Unit::Ratio => written.parse::<Ratio>().ok().map(Ratio::as_f64),
         Unit::Count => written.parse::<u64>().ok().map(|count| count as f64),
-        Unit::PerHour | Unit::PerSecond => written.parse::<f64>().ok(),
+        Unit::PerHour | Unit::PerSecond | Unit::Factor => written.parse::<f64>().ok(),
     }
 }
 
@@ -61,6 +61,7 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::Count => "count",
         Unit::PerHour => "number of events an hour",
         Unit::PerSecond => "number of operations a second",
+        Unit::Factor => "factor",
     }
 }
 
@@ -71,6 +72,7 @@ fn example(unit: Unit) -> &'static str {
         Unit::Count => "\"= 0\" or \"< 10\"",
         Unit::PerHour => "\"< 3.5\"",
         Unit::PerSecond => "\">= 100\"",
+        Unit::Factor => "\"<= 1.25\"",
     }
 }
 

@@ -81,7 +81,8 @@ fn check_size(table: &TableReader<'_>, selector: &Selector, nodes: usize) {
 }
 
 fn node(table: &TableReader<'_>, name: &Placed<&str>, endpoints: &Endpoints) -> Option<String> {
-    if endpoints.nodes.iter().any(|node| node == name.value) {
+    let mut named = endpoints.nodes.iter().chain(&endpoints.companions);
+    if named.any(|node| node == name.value) {
         return Some(name.value.to_owned());
     }
     let selectors = SELECTORS.iter().map(|(name, _)| *name);
@@ -95,6 +96,7 @@ fn node(table: &TableReader<'_>, name: &Placed<&str>, endpoints: &Endpoints) -> 
             let known: Vec<&str> = endpoints
                 .nodes
                 .iter()
+                .chain(&endpoints.companions)
                 .map(String::as_str)
                 .chain(selectors)
                 .collect();
@@ -118,6 +120,7 @@ pub(crate) fn endpoint(
         endpoints
             .nodes
             .iter()
+            .chain(&endpoints.companions)
             .chain(&endpoints.groups)
             .map(String::as_str)
     };

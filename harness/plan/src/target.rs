@@ -1,12 +1,13 @@
 //! `[target]`: which system, how many nodes, which strategies.
 
 use shakedown_contracts::catalogue::{self, Choice};
-use shakedown_contracts::plan::Target;
-use shakedown_contracts::strategy::Strategy;
+use shakedown_contracts::node::MemberKind;
+use shakedown_contracts::plan::{Companion, Target};
+use shakedown_contracts::strategy::{Automation, Redundancy, Strategy, Transactions};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{detector, recovery_log, replication};
+use crate::{automation, balancing, detector, recovery_log, replication};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -32,7 +33,7 @@ pub(crate) fn read(root: &TableReader<'_>) -> Target {
     let strategy = if is_reference {
         table
             .table("strategy")
-            .map_or_else(default_strategy, read_strategy)
+            .map_or_else(default_strategy, |table| read_strategy(table, nodes))
     } else {
         // The problem is the system; what its strategies would be says nothing.
         table.ignore_rest();
@@ -46,9 +47,23 @@ fn target(nodes: u32, strategy: Strategy, ready_timeout: Option<Duration>) -> Ta
     Target {
         system: "reference".to_owned(),
         nodes: (1..=nodes).map(|number| format!("n{number}")).collect(),
+        companions: companions(&strategy),
         strategy,
         ready_timeout: ready_timeout.unwrap_or(Duration::from_secs(10)),
     }
+}
+
+/// Processes besides the nodes that the strategies bring along.
+fn companions(strategy: &Strategy) -> Vec<Companion> {
+    let mut companions = Vec::new();
+    companions.extend(strategy.balancing.as_ref().map(|_| balancing::companion()));
+    if let Some(Automation::Supervisor(_)) = strategy.automation {
+        companions.push(Companion {
+            name: "s1".to_owned(),
+            kind: MemberKind::Supervisor,
+        });
+    }
+    companions
 }
 
 fn read_system(table: &TableReader<'_>) -> bool {
@@ -75,7 +90,7 @@ fn default_strategy() -> Strategy {
     }
 }
 
-fn read_strategy(table: TableReader<'_>) -> Strategy {
+fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
     let mut strategy = default_strategy();
     for (name, choices) in catalogue::STRATEGIES {
         let Some(part) = table.table(name) else {
@@ -88,11 +103,18 @@ fn read_strategy(table: TableReader<'_>) -> Strategy {
             ("replication", Some(kind)) => {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
-            // The others have only their control group so far, which takes no options.
+            // These have only their control group so far, which takes no options.
+            ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
+            ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
+            ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
+            ("automation", Some(kind)) => {
+                strategy.automation = Some(automation::read(&part, kind, nodes, &strategy));
+            }
             (_, Some(_)) => {}
         }
         part.finish();
     }
+    balancing::complete(&table, &mut strategy);
     table.finish();
     strategy
 }

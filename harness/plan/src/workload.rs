@@ -21,6 +21,7 @@ const MIX_TOLERANCE: f64 = 1e-3;
 
 /// The operations of each workload with their shares, as [`WorkloadKind`] documents them.
 const REGISTER_MIX: &[(&str, f64)] = &[("read", 0.5), ("write", 0.3), ("cas", 0.2)];
+const REQUESTS_MIX: &[(&str, f64)] = &[("call", 1.0)];
 const BANK_MIX: &[(&str, f64)] = &[("read", 0.5), ("transfer", 0.5)];
 
 /// The workload with every default filled in.
@@ -31,9 +32,12 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
         .unwrap_or_else(|| TableReader::new(&empty, 0..0, "workload", root.log));
     let name = match table.has("kind") {
         true => table.available("kind", "workload", catalogue::WORKLOADS),
+        false if target.strategy.balancing.is_some() => Some("requests"),
         false => Some("register"),
     };
+    check_against_target(&table, name, target);
     let (kind, mix) = match name {
+        Some("requests") => (requests(&table), read_mix(&table, "requests", REQUESTS_MIX)),
         Some("bank") => (bank(&table), read_mix(&table, "bank", BANK_MIX)),
         Some(_) => (register(&table), read_mix(&table, "register", REGISTER_MIX)),
         None => {
@@ -56,7 +60,7 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
         rate: table.positive("rate", RATE_MAX).unwrap_or(200.0),
         mix,
         timeout: timeout.unwrap_or(Duration::from_secs(1)),
-        final_reads: table.boolean("final_reads").unwrap_or(true),
+        final_reads: read_final_reads(&table, name),
     };
     table.finish();
     workload
@@ -104,6 +108,43 @@ fn bank(table: &TableReader<'_>) -> WorkloadKind {
         initial_balance,
         transfer_max,
     }
+}
+
+fn requests(table: &TableReader<'_>) -> WorkloadKind {
+    let keys = table.integer("keys", 1, KEYS_MAX).unwrap_or(1_000);
+    let hot = table.ratio("hot").unwrap_or_default();
+    if keys == 1 && table.has("hot") {
+        let message = "`hot` has no effect on a single key";
+        table.invalid("hot", message, "give more `keys`, or leave it out");
+    }
+    WorkloadKind::Requests { keys, hot }
+}
+
+/// Calls are for a balancer's backends, and those serve nothing else.
+fn check_against_target(table: &TableReader<'_>, name: Option<&str>, target: &Target) {
+    let balanced = target.strategy.balancing.is_some();
+    let message = match name {
+        Some("requests") if !balanced => "workload `requests` needs a balancer",
+        Some("register" | "bank") if balanced => "backends behind a balancer keep no data",
+        _ => return,
+    };
+    let hint = match balanced {
+        false => "add `target.strategy.balancing`, or use \"register\"",
+        true => "use `kind = \"requests\"`, or leave `target.strategy.balancing` out",
+    };
+    table.invalid("kind", message, hint);
+}
+
+fn read_final_reads(table: &TableReader<'_>, name: Option<&str>) -> bool {
+    let written = table.boolean("final_reads");
+    if name != Some("requests") {
+        return written.unwrap_or(true);
+    }
+    if written == Some(true) {
+        let message = "there is nothing to read back: nothing is kept of a call";
+        table.invalid("final_reads", message, "leave it out");
+    }
+    false
 }
 
 fn shares(mix: &[(&str, f64)]) -> BTreeMap<String, f64> {

@@ -152,6 +152,45 @@ fn raft_is_read_with_its_defaults_and_with_every_option() {
 }
 
 #[test]
+fn a_balancer_is_a_companion_in_front_of_backends_that_keep_nothing() {
+    let balanced = |options: &str| {
+        let text = format!(
+            "[target.strategy]\nbalancing = {{ {options} }}\n[[fault]]\nkind = \"kill\"\nnodes = [\"b1\"]\n"
+        );
+        let plan = plan(&text);
+        let names: Vec<&str> = plan
+            .target
+            .members()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(names, ["n1", "n2", "n3", "b1"]);
+        assert_eq!(plan.workload.kind.name(), "requests");
+        assert!(!plan.workload.final_reads);
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+        let described = describe(&plan);
+        let lines = described.lines().filter(|line| {
+            ["balancing ", "replication ", "recovery log "]
+                .iter()
+                .any(|name| line.trim().starts_with(name))
+        });
+        lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    insta::assert_debug_snapshot!(
+        "balancing",
+        [
+            balanced("kind = \"none\""),
+            balanced(
+                "kind = \"consistent-hash\", bound = \"none\", retry = \"budget\", hedging = \"95%\""
+            ),
+            balanced(
+                "kind = \"power-of-two-choices\", health_check = true, slow_start = \"10s\", outlier_ejection = { max_ejection_percent = \"50%\" }, circuit_breaker = {}, backend = { slots = 2, shedding = \"codel\", service = \"fixed\" }"
+            ),
+        ]
+    );
+}
+
+#[test]
 fn the_same_file_and_seed_give_the_same_plan_and_another_seed_another() {
     assert_eq!(plans(WHOLE), plans(WHOLE));
     let source = Source {
@@ -259,7 +298,6 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
         with_fault("[target.strategy]\ntransactions = { kind = \"two-phase-commit\", shards = 2 }"),
-        with_fault("[target.strategy]\nbalancing = { kind = \"round-robin\" }"),
         with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
         with_fault("[nemesis]\nfaults = [\"clock-bump\"]"),
         "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),

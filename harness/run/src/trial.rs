@@ -5,6 +5,7 @@
 //! setting up, the phases and taking down are sequences of such waits, each with a limit.
 
 mod phases;
+mod platform;
 mod reports;
 mod setup;
 mod teardown;
@@ -129,7 +130,7 @@ pub async fn run(
         cluster: Cluster::new(assignment)?,
         recorder: Recorder::start(&assignment.directory)?,
         player: Player::new(assignment.plan, assignment.trial),
-        view: View::new(&assignment.plan.target.nodes),
+        view: View::new(&assignment.plan.target.member_names()),
         heard: Heard::default(),
         canary: None,
     };

@@ -153,6 +153,33 @@ flaws! {
     NoLoyalty = "no-loyalty",
     /// raft/election: timeouts are not drawn; all servers stand at once.
     TimeoutsNotDrawn = "timeouts-not-drawn",
+    /// balancing/pool: as many backends are ejected as fail; the cap counts for nothing.
+    EjectsWithoutCap = "ejects-without-cap",
+    /// balancing/pool: what the failure detector says is not listened to.
+    HealthUnheard = "health-unheard",
+    /// balancing/budget: a retry budget grants every retry; overload does not end with its cause.
+    BudgetIgnored = "budget-ignored",
+    /// balancing/picker: by key, nobody looks at the bound; the backend of a hot key is overloaded.
+    BoundIgnored = "bound-ignored",
+    /// balancing/balancer: nothing is hedged; a slow backend is felt by all.
+    NeverHedges = "never-hedges",
+    /// balancing/requests: the attempt that lost is not called off; its work is done for nobody.
+    HedgesNotCancelled = "hedges-not-cancelled",
+    /// balancing/balancer: an answer to the process before is taken for an answer to this one.
+    TakesOldAnswers = "takes-old-answers",
+    /// balancing/backend: who has stopped waiting is served all the same.
+    ShedsNothing = "sheds-nothing",
+    /// automation/restarts: attempts are counted and never too many; a node that dies at every start
+    /// is started for ever and never replaced.
+    CrashLoopEndless = "crash-loop-endless",
+    /// replication/membership: what the log says about voters is forgotten at a restart: the node
+    /// counts the first voters again.
+    ForgetsVoters = "forgets-voters",
+    /// replication/swap: the spare takes the lost node's place in one step; majorities of before and
+    /// after need not share a member.
+    SwapsInOneStep = "swaps-in-one-step",
+    /// replication/swap: a spare votes before it has caught up; writes wait for it meanwhile.
+    SpareVotesEarly = "spare-votes-early",
 }
 
 /// The mistake that a node makes, if any.

@@ -38,7 +38,8 @@ pub enum Timer {
     Heartbeat,
     /// The earliest moment at which a peer could become suspect.
     Suspicion,
-    /// Resend what a peer did not acknowledge; retry a takeover.
+    /// Resend what a peer did not acknowledge; retry a takeover. Of a balancer and its backends:
+    /// whatever is due next.
     Replication,
     /// Force the log to disk (`fsync = "interval"`).
     Sync,
@@ -153,6 +154,11 @@ pub enum ClientRequest {
     Transfer(TransferRequest),
     /// `POST /v1/accounts/read`
     ReadAccounts(ReadAccountsRequest),
+    /// `POST /v1/call/{key}`
+    Call {
+        /// The key.
+        key: String,
+    },
 }
 
 /// What a client is told.

@@ -3,6 +3,8 @@
 //! A node is `step(now, input) → outputs` (see [`interface`]): no sockets, clock, entropy or threads
 //! are here. `node` drives it with real ones; the same machine can be driven in virtual time.
 
+pub mod automation;
+pub mod balancing;
 pub mod detector;
 pub mod flaw;
 pub mod interface;
@@ -10,4 +12,5 @@ pub mod message;
 pub mod node;
 pub mod recovery_log;
 pub mod replication;
+pub mod service;
 pub mod store;

@@ -8,8 +8,9 @@
 use serde::{Deserialize, Serialize};
 use shakedown_contracts::time::Moment;
 
+use crate::automation::message::AutomationMessage;
+use crate::balancing::message::BalancingMessage;
 use crate::detector::swim::packet::Probe;
-use crate::detector::watch::SelfPortrait;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
 
@@ -60,15 +61,6 @@ impl Datagram {
 }
 
 impl Heartbeat {
-    /// What it says about its sender besides that it lives.
-    pub fn sender(&self) -> SelfPortrait {
-        SelfPortrait {
-            primary: self.primary,
-            epoch: self.epoch,
-            position: self.position,
-        }
-    }
-
     /// As bytes of a datagram.
     pub fn encode(&self) -> [u8; HEARTBEAT_BYTES] {
         let mut bytes = [0; HEARTBEAT_BYTES];
@@ -234,6 +226,10 @@ pub enum Message {
     KeepAlive {},
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between a balancer and its backends.
+    Balancing(BalancingMessage),
+    /// Between a supervisor, a primary and nodes that do not vote.
+    Automation(AutomationMessage),
 }
 
 #[cfg(test)]

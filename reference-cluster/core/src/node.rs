@@ -1,19 +1,21 @@
 //! A node: the strategies of its configuration, composed into one state machine.
 //!
 //! [`Node::step`] takes one input and returns what to do. The detector watches the peers; the
-//! replica holds log, state and role; the recovery log sits below it.
+//! service holds data and role and answers clients; the recovery log sits below it.
 //! Invariant: the same configuration and the same inputs at the same moments give the same outputs,
 //! on every machine.
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::node::{NodeConfig, Status};
+use shakedown_contracts::node::{MemberKind, NodeConfig, Status};
 use shakedown_contracts::strategy::{
-    Checksum, RecoveryLog as RecoveryLogOptions, Replication, Strategy,
+    Automation, Checksum, RecoveryLog as RecoveryLogOptions, Replication,
 };
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
+use crate::automation::supervisor::{Setting as SupervisorSetting, Supervisor};
+use crate::balancing;
 use crate::detector::watch::{Sign, Watch};
 use crate::detector::{Group, watch};
 use crate::flaw::{Flaw, Planted};
@@ -21,11 +23,11 @@ use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
 use crate::recovery_log::record::{Recovered, recover};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
-use crate::replication::participant::Participant;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
+use crate::service::Service;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -54,7 +56,7 @@ pub enum ConfigError {
 #[derive(Debug)]
 pub struct Node {
     watch: Box<dyn Watch>,
-    replica: Box<dyn Participant>,
+    service: Box<dyn Service>,
     forgetful: bool,
     checksum: Checksum,
     planted: Planted,
@@ -75,42 +77,21 @@ impl Node {
             .map(|member| member.name.clone())
             .collect();
         let me = own_index(&config.name, &names)?;
-        let Strategy {
-            detector,
-            recovery_log: log,
-            replication,
-        } = &config.strategy;
+        let log = &config.strategy.recovery_log;
+        // Companions watch nodes, and nobody watches companions.
         let group = Group {
-            names: names.clone().into(),
+            names: node_names(config).into(),
             me,
             seed: config.seed,
             planted,
         };
-        let watch = watch(detector, &group)?;
+        let watch = watch(&config.strategy.detector, &group)?;
+        let patience = watch.nominal_silence();
+        let service = service(config, me, patience, planted)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
-        let replica: Box<dyn Participant> = if let Replication::Raft(options) = replication {
-            let setting = RaftSetting::new(options, names, me, planted)?;
-            Box::new(Raft::new(setting, recovery_log(log, planted)?, config.seed))
-        } else {
-            let setting = Setting {
-                rules: rules(replication, names.len() as u32, me),
-                names,
-                me,
-                beat: detector.beat(),
-                patience: watch.nominal_silence(),
-                empty_means_new: empty_means_new(log),
-                planted,
-            };
-            check_lease(&setting)?;
-            Box::new(Replica::new(
-                setting,
-                recovery_log(log, planted)?,
-                config.seed,
-            ))
-        };
         Ok(Node {
             watch,
-            replica,
+            service,
             forgetful,
             checksum: checksum(log),
             planted,
@@ -126,7 +107,7 @@ impl Node {
 
     /// The same, for a driver that takes millions of steps: what to do is added to `out`.
     pub fn step_into(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
-        self.replica.at(now);
+        self.service.at(now);
         if let Input::Start { checkpoints, log } = input {
             self.watch.start(now);
             self.start(&checkpoints, &log, out);
@@ -134,17 +115,17 @@ impl Node {
             self.watch.notice_own_pause(now);
             self.take(now, input, out);
         }
-        if self.watch.act(now, self.replica.portrait(), out) {
-            self.replica.suspicion_changed(self.watch.suspected());
+        if self.watch.act(now, self.service.portrait(), out) {
+            self.service.suspicion_changed(self.watch.suspected());
         }
-        self.replica.settle();
-        out.extend(self.replica.take_outputs());
+        self.service.settle();
+        out.extend(self.service.take_outputs());
     }
 
     fn start(&mut self, checkpoints: &[Vec<u8>], log: &[u8], out: &mut Vec<Output>) {
         let empty = self.forgetful || (checkpoints.is_empty() && log.is_empty());
         if empty {
-            return self.replica.start(Recovered::default(), None);
+            return self.service.start(Recovered::default(), None);
         }
         match recover(self.checksum, checkpoints, log) {
             Ok(mut recovered) => {
@@ -162,7 +143,7 @@ impl Node {
                 let torn = log_bytes < log.len() as u64 && !self.planted.has(Flaw::TornTailKept);
                 let nothing = recovered.checkpoint.is_none() && recovered.records == 0;
                 let found = (!nothing || torn).then_some(Found { log_bytes, torn });
-                self.replica.start(recovered, found);
+                self.service.start(recovered, found);
             }
             Err(error) => out.push(Output::Fatal {
                 message: error.to_string(),
@@ -174,59 +155,122 @@ impl Node {
         match input {
             Input::Start { .. } => {}
             Input::Heartbeat { from, heartbeat } => {
-                self.replica.heard(from, heartbeat.sender());
+                self.service.heard(from, &heartbeat);
                 self.hear(now, (from, Sign::Heartbeat(&heartbeat)), out);
             }
             Input::Probe { from, probe } => {
-                self.replica.heard(from, probe.sender);
+                self.service.heard(from, &probe.heartbeat());
                 self.hear(now, (from, Sign::Probe(&probe)), out);
             }
             Input::Message { from, message } => {
                 self.hear(now, (from, Sign::Message), out);
-                self.replica.message(from, message);
+                self.service.message(from, message);
             }
             Input::Reconnected { peer } => {
                 self.hear(now, (peer, Sign::Connected), out);
-                self.replica.reconnected(peer);
+                self.service.reconnected(peer);
             }
             Input::Disconnected { peer, ending } => {
                 self.hear(now, (peer, Sign::Disconnected(ending)), out);
-                self.replica.reconnected(peer);
+                self.service.reconnected(peer);
             }
             Input::Timer {
                 timer: Timer::Replication,
-            } => self.replica.tick(),
-            Input::Timer { timer: Timer::Sync } => self.replica.sync_due(),
+            } => self.service.tick(),
+            Input::Timer { timer: Timer::Sync } => self.service.sync_due(),
             Input::Timer {
                 timer: Timer::Checkpoint,
-            } => self.replica.checkpoint_if_due(true),
+            } => self.service.checkpoint_if_due(true),
             // Due heartbeats and opinions are looked at in every step.
             Input::Timer {
                 timer: Timer::Heartbeat | Timer::Suspicion,
             } => {}
             Input::DiskDone { token } => {
                 if !self.watch.disk_done(token) {
-                    self.replica.disk_done(token);
+                    self.service.disk_done(token);
                 }
             }
-            Input::Request { id, request } => self.replica.request(id, request),
+            Input::Request { id, request } => self.service.request(id, request),
         }
     }
 
     fn hear(&mut self, now: Moment, heard: (Peer, Sign<'_>), out: &mut Vec<Output>) {
-        self.watch.hear(now, heard, self.replica.portrait(), out);
+        self.watch.hear(now, heard, self.service.portrait(), out);
     }
 
     /// What `GET /v1/status` answers.
     pub fn status(&self) -> Status {
-        self.replica.status()
+        self.service.status()
     }
 
     /// What the group's log holds at a position, as far as it is in memory; for checks from
     /// outside.
     pub fn point(&self, position: u64) -> Option<Point> {
-        self.replica.point(position)
+        self.service.point(position)
     }
+}
+
+/// The machine that serves clients: which one is decided by the strategies that are there.
+fn service(
+    config: &NodeConfig,
+    me: Peer,
+    patience: Duration,
+    planted: Planted,
+) -> Result<Box<dyn Service>, ConfigError> {
+    let strategy = &config.strategy;
+    if config.members[me.0 as usize].kind == MemberKind::Supervisor {
+        return Ok(Box::new(Supervisor::new(supervisor(config, planted))));
+    }
+    if let Some(options) = &strategy.balancing {
+        let backends = node_names(config);
+        return Ok(balancing::service(options, config, backends, planted));
+    }
+    let log = recovery_log(&strategy.recovery_log, planted)?;
+    match &strategy.replication {
+        Replication::Raft(options) => {
+            let setting = RaftSetting::new(options, node_names(config), me, planted)?;
+            Ok(Box::new(Raft::new(setting, log, config.seed)))
+        }
+        replication => {
+            let names = node_names(config);
+            let voters = (names.len() as u32).saturating_sub(strategy.spares());
+            let setting = Setting {
+                rules: rules(replication, voters, me),
+                names,
+                me,
+                beat: strategy.detector.beat(),
+                patience,
+                empty_means_new: empty_means_new(&strategy.recovery_log),
+                planted,
+            };
+            check_lease(&setting)?;
+            Ok(Box::new(Replica::new(setting, log, config.seed)))
+        }
+    }
+}
+
+/// A supervisor without options of its own has the defaults.
+fn supervisor(config: &NodeConfig, planted: Planted) -> SupervisorSetting {
+    let strategy = &config.strategy;
+    let options = match &strategy.automation {
+        Some(Automation::Supervisor(options)) => options.clone(),
+        Some(Automation::None {}) | None => Default::default(),
+    };
+    SupervisorSetting {
+        name: config.name.clone(),
+        nodes: node_names(config),
+        options,
+        beat: strategy.detector.beat(),
+        interval: strategy.detector.heartbeat_interval().unwrap_or_default(),
+        planted,
+    }
+}
+
+/// Names of the members that are nodes, in rank order: they stand before all companions.
+fn node_names(config: &NodeConfig) -> Vec<String> {
+    let nodes = config.members.iter();
+    let nodes = nodes.filter(|member| member.kind == MemberKind::Node);
+    nodes.map(|member| member.name.clone()).collect()
 }
 
 fn own_index(name: &str, names: &[String]) -> Result<Peer, ConfigError> {

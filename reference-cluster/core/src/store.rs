@@ -13,6 +13,9 @@ use shakedown_contracts::node::{
     CasRequest, OpenAccountsRequest, ReadAccountsRequest, TransferRequest,
 };
 
+use crate::automation::message::Swap;
+use crate::interface::Peer;
+
 /// What a log entry does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -27,6 +30,24 @@ pub enum Command {
     OpenAccounts(OpenAccountsRequest),
     /// Move money.
     Transfer(TransferRequest),
+    /// From here on these vote.
+    Reconfigure {
+        /// In rank order.
+        voters: Vec<Peer>,
+        /// What it is for: its first step while the lost node is among the voters, then its second.
+        swap: Swap,
+    },
+}
+
+/// Who votes from a position of the group's log on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Where the command stands; 0 for the voters of the beginning.
+    pub position: u64,
+    /// In rank order.
+    pub voters: Vec<Peer>,
+    /// What it is for; `None` for the voters of the beginning.
+    pub swap: Option<Swap>,
 }
 
 impl Command {
@@ -41,6 +62,7 @@ impl Command {
                     request.accounts.iter().map(|(key, _)| key.len() + 24).sum()
                 }
                 Command::Transfer(transfer) => transfer.from.len() + transfer.to.len(),
+                Command::Reconfigure { voters, .. } => 4 * voters.len(),
             }
     }
 }
@@ -72,6 +94,9 @@ pub struct Store {
     /// Outcome of every transfer ever decided.
     #[serde(with = "pairs")]
     transfers: BTreeMap<u64, Outcome>,
+    /// Who votes, where that has changed: part of the state, so that it is in every checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    configuration: Option<Configuration>,
 }
 
 /// A map as a list of pairs: JSON has no numeric keys, and inside a tagged enum serde cannot turn
@@ -133,6 +158,14 @@ impl Store {
                 self.transfers.insert(transfer.id, outcome);
                 outcome
             }
+            Command::Reconfigure { voters, swap } => {
+                self.configuration = Some(Configuration {
+                    position,
+                    voters: voters.clone(),
+                    swap: Some(*swap),
+                });
+                Outcome::Done
+            }
         }
     }
 
@@ -166,6 +199,11 @@ impl Store {
             }
         }
         Outcome::Done
+    }
+
+    /// Who votes, where that has ever changed.
+    pub fn configuration(&self) -> Option<&Configuration> {
+        self.configuration.as_ref()
     }
 
     /// What a register holds.

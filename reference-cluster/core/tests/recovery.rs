@@ -127,6 +127,7 @@ fn a_checkpoint_stands_for_the_log_before_it_and_the_one_before_stands_in() {
             &CheckpointState {
                 point,
                 store: store.clone(),
+                service: String::new(),
             },
         )
     };

@@ -77,6 +77,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/accounts", post(open_accounts))
         .route("/v1/transfer", post(transfer))
         .route("/v1/accounts/read", post(read_accounts))
+        .route("/v1/call/{key}", post(call))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -122,6 +123,11 @@ async fn transfer(State(api): State<Arc<Api>>, body: Body) -> Response {
 
 async fn read_accounts(State(api): State<Arc<Api>>, body: Body) -> Response {
     api.answer(parse(body).map(ClientRequest::ReadAccounts))
+        .await
+}
+
+async fn call(State(api): State<Arc<Api>>, key: Key) -> Response {
+    api.answer(key_of(key).map(|key| ClientRequest::Call { key }))
         .await
 }
 

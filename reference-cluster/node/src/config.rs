@@ -129,6 +129,7 @@ pub fn two_members(ports: [u16; 2], data_directory: &Path, own: u32) -> Config {
         address: std::net::Ipv4Addr::LOCALHOST,
         peer_port: ports[index],
         heartbeat_port: ports[index],
+        kind: Default::default(),
     };
     let node = NodeConfig {
         format: NODE_CONFIG_FORMAT,

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::time::Moment;
@@ -29,6 +30,7 @@ use crate::error::NodeError;
 use crate::events::EventSink;
 use crate::heartbeats::Heartbeats;
 use crate::peers::{self, Link, PeerEvent};
+use crate::recording::Recording;
 use crate::sockets::{Bound, Endpoint};
 use crate::timers::Timers;
 
@@ -45,6 +47,7 @@ const INPUTS_PER_TURN: usize = 32;
 pub async fn serve(
     config: Config,
     events: &EventSink,
+    record: Option<&Path>,
     end: impl Future<Output = ()>,
 ) -> Result<(), NodeError> {
     let clients = Bound::new(Endpoint {
@@ -64,6 +67,7 @@ pub async fn serve(
         message: error.to_string(),
     })?;
     let (disk, recovered) = disk::open(&config.node.data_directory, config.node.hold_unsynced)?;
+    let recording = record.map(|path| Recording::begin(path, &config.node));
     let (peer_events, inbox) = peers::inbox();
     let (ask, requests) = api::queue();
     let mut driver = Driver {
@@ -78,6 +82,7 @@ pub async fn serve(
         replies: BTreeMap::new(),
         next_request: 0,
         events,
+        recording: recording.transpose()?,
     };
     driver.recover(recovered)?;
     tokio::spawn(api::serve(clients.listen()?, config.node.name.clone(), ask));
@@ -109,6 +114,7 @@ struct Driver<'e> {
     replies: BTreeMap<RequestId, oneshot::Sender<ClientReply>>,
     next_request: u64,
     events: &'e EventSink,
+    recording: Option<Recording>,
 }
 
 /// What ended a wait.
@@ -238,7 +244,16 @@ impl Driver<'_> {
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
-        for output in self.node.step(clock::now(), input) {
+        let now = clock::now();
+        let outputs = match &mut self.recording {
+            None => self.node.step(now, input),
+            Some(recording) => {
+                let outputs = self.node.step(now, input.clone());
+                recording.step(now, &input, &outputs)?;
+                outputs
+            }
+        };
+        for output in outputs {
             self.carry_out(output)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use thiserror::Error;
 pub enum NodeError {
     /// The command line.
     #[error(
-        "argument not understood: {0}; write `node --config FILE [--events-descriptor NUMBER]`"
+        "argument not understood: {0}; write `node --config FILE [--events-descriptor NUMBER] [--record FILE]`"
     )]
     Argument(String),
     /// The config file cannot be read.
@@ -105,6 +105,16 @@ pub enum NodeError {
         path: PathBuf,
         /// Operations in the queue.
         waiting: usize,
+    },
+    /// A recording cannot be replayed.
+    #[error(
+        "cannot replay {path}: {source}; give a file written by `node --record` of this version"
+    )]
+    RecordingUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// Nobody can be told what happens.
     #[error("cannot report events to descriptor {descriptor}: {source}; pass an open pipe or file")]

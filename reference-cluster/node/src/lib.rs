@@ -18,25 +18,38 @@ mod error;
 mod events;
 mod heartbeats;
 mod peers;
+mod recording;
 mod sockets;
 mod timers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use crate::error::NodeError;
 use crate::events::EventSink;
+pub use crate::recording::{Replayed, replay};
 
 /// Turns of the runtime's queue between two looks at the kernel: a few microseconds of other tasks,
 /// where the default of 61 could put a burst of HTTP parsing before a heartbeat.
 const EVENT_INTERVAL_TASKS: u32 = 16;
 
-/// `shakedown node --config FILE [--events-descriptor N]`, for callers that have not parsed the
+/// How a node is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Its [`shakedown_contracts::node::NodeConfig`].
+    pub config: PathBuf,
+    /// Events go there, one JSON line each; `None`: to stderr.
+    pub events_descriptor: Option<i32>,
+    /// Every input and its outputs are taken down in this file, for [`replay`].
+    pub record: Option<PathBuf>,
+}
+
+/// `shakedown node --config FILE [--events-descriptor N] [--record FILE]`, for callers that have not parsed the
 /// arguments: prints errors on stderr; 0 after SIGTERM, 1 otherwise.
 pub fn main(arguments: &[String]) -> ExitCode {
-    let ran = parse(arguments).and_then(|(config, events)| run(&config, events));
+    let ran = parse(arguments).and_then(|options| run(&options));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,15 +61,16 @@ pub fn main(arguments: &[String]) -> ExitCode {
 
 /// Runs a node until SIGTERM (then `Ok`) or until it cannot go on.
 ///
-/// Events go to the descriptor, one JSON line each, or to stderr without one. What ends a node that
+/// What ends a node that
 /// was already running (a failed disk operation, an unreadable log) is printed on stderr and ends
 /// the process with code 1 at once: a node whose disk failed must not linger.
 ///
 /// # Errors
 /// See [`NodeError`]: what kept the node from starting.
-pub fn run(config_path: &Path, events_descriptor: Option<i32>) -> Result<(), NodeError> {
-    let config = config::load(config_path)?;
-    let events = EventSink::open(events_descriptor)?;
+pub fn run(options: &Options) -> Result<(), NodeError> {
+    let config = config::load(&options.config)?;
+    let events = EventSink::open(options.events_descriptor)?;
+    let record = options.record.as_deref();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL_TASKS)
@@ -64,7 +78,7 @@ pub fn run(config_path: &Path, events_descriptor: Option<i32>) -> Result<(), Nod
         .map_err(NodeError::Runtime)?;
     let ended = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Runtime)?;
-        driver::serve(config, &events, async move {
+        driver::serve(config, &events, record, async move {
             terminate.recv().await;
         })
         .await
@@ -79,8 +93,8 @@ pub fn run(config_path: &Path, events_descriptor: Option<i32>) -> Result<(), Nod
     }
 }
 
-fn parse(arguments: &[String]) -> Result<(PathBuf, Option<i32>), NodeError> {
-    let (mut config, mut events) = (None, None);
+fn parse(arguments: &[String]) -> Result<Options, NodeError> {
+    let (mut config, mut events, mut record) = (None, None, None);
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let value = rest
@@ -92,11 +106,16 @@ fn parse(arguments: &[String]) -> Result<(PathBuf, Option<i32>), NodeError> {
                 let parsed = value.parse();
                 events = Some(parsed.map_err(|_| NodeError::Argument(format!("{name} {value}")))?);
             }
+            "--record" => record = Some(PathBuf::from(value)),
             _ => return Err(NodeError::Argument(name.clone())),
         }
     }
     let config = config.ok_or_else(|| NodeError::Argument("no --config".to_owned()))?;
-    Ok((config, events))
+    Ok(Options {
+        config,
+        events_descriptor: events,
+        record,
+    })
 }
 
 #[cfg(test)]
@@ -114,8 +133,15 @@ mod tests {
             "n1.json",
             "--events-descriptor",
             "3",
+            "--record",
+            "n1.recording",
         ]));
-        assert_eq!(read.unwrap(), (PathBuf::from("n1.json"), Some(3)));
+        let expected = Options {
+            config: "n1.json".into(),
+            events_descriptor: Some(3),
+            record: Some("n1.recording".into()),
+        };
+        assert_eq!(read.unwrap(), expected);
         for wrong in [
             &["--config"][..],
             &["--colour", "red"],

@@ -19,6 +19,7 @@ use shakedown_contracts::strategy::{
     Strategy,
 };
 use shakedown_contracts::units::Duration;
+use shakedown_node::Replayed;
 
 fn main() -> ExitCode {
     if let Some(config) = local_cluster::config_of_node_process() {
@@ -76,6 +77,10 @@ const TESTS: &[(&str, fn())] = &[
     (
         "holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced",
         holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced,
+    ),
+    (
+        "a_recorded_life_replays_to_the_same_outputs",
+        a_recorded_life_replays_to_the_same_outputs,
     ),
     (
         "a_node_starts_before_its_peers_and_ends_cleanly_when_asked",
@@ -357,6 +362,39 @@ fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
         cluster.start_node(0);
         let (read, _) = cluster.ask_primary("GET", "/v1/keys/k", &Value::Null);
         assert_eq!(read["value"], expected, "hold_unsynced = {hold_unsynced}");
+    }
+}
+
+fn a_recorded_life_replays_to_the_same_outputs() {
+    for replication in [Replication::default(), Replication::Raft(Raft::default())] {
+        let mut cluster = Cluster::prepare(
+            3,
+            Strategy {
+                replication,
+                ..Strategy::default()
+            },
+        );
+        cluster.record();
+        (0..3).for_each(|node| cluster.start_node(node));
+        let (_, first) = cluster.ask_primary("PUT", "/v1/keys/k", &value(1));
+        cluster.kill(first);
+        cluster.ask_primary("PUT", "/v1/keys/k", &value(2));
+        cluster.start_node(first);
+        wait_until("the killed node has caught up", || {
+            let (_, status) = cluster
+                .ask(first, "GET", "/v1/status", &Value::Null)
+                .unwrap_or_default();
+            status["committed"].as_u64() >= Some(2)
+        });
+        (0..3).for_each(|node| cluster.kill(node));
+        let lives = cluster.recordings();
+        assert_eq!(lives.len(), 4, "one node lived twice");
+        for life in lives {
+            match shakedown_node::replay(life).unwrap() {
+                Replayed::Identical { steps } => assert!(steps > 10, "{steps} steps"),
+                Replayed::Different { step, what } => panic!("step {step}: {what}"),
+            }
+        }
     }
 }
 

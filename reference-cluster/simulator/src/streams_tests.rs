@@ -17,6 +17,7 @@ fn world() -> World {
         address: [127, 0, 0, 1].into(),
         peer_port: 7001,
         heartbeat_port: 7002,
+        kind: Default::default(),
     };
     let strategy = Strategy {
         detector: Detector::None {},

@@ -121,7 +121,7 @@ pub fn by_key(history: &History) -> BTreeMap<&str, Vec<usize>> {
             Operation::Read(register) => &register.key,
             Operation::Write(register) => &register.key,
             Operation::Cas(register) => &register.key,
-            Operation::Transfer(_) | Operation::ReadAll(_) => continue,
+            Operation::Transfer(_) | Operation::ReadAll(_) | Operation::Call(_) => continue,
         };
         keys.entry(key).or_default().push(position);
     }
@@ -143,7 +143,7 @@ fn of(operation: &ClientOperation) -> Option<RegisterOperation> {
         Operation::Cas(register) => {
             Effect::CompareAndSet(register.value.expected, register.value.new)
         }
-        Operation::Transfer(_) | Operation::ReadAll(_) => return None,
+        Operation::Transfer(_) | Operation::ReadAll(_) | Operation::Call(_) => return None,
     };
     Some(RegisterOperation {
         call: operation.invoked,

@@ -9,7 +9,7 @@
 //! S-transition).
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::{FaultKind, PartitionShape};
+use shakedown_contracts::fault::{Crash, FaultKind, PartitionShape};
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -39,6 +39,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         let mut worst = Worst::default();
         for subject in &injected.nodes {
             let until = outage_end(trial, injected, subject);
+            let lasting = lasting && !restarted(trial, injected, subject, until);
             let observations: Vec<Observation> = observers(trial, injected, until)
                 .map(|observer| observe(trial, observer, subject, injected.effective.before, until))
                 .filter(|observation| *observation != Observation::Before)
@@ -62,6 +63,20 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
         FaultKind::Restart {} => Some(false),
         FaultKind::Delay { .. } | FaultKind::Loss { .. } => None,
     }
+}
+
+/// Whether a supervisor had the killed node back, perhaps before anyone could notice.
+fn restarted(trial: &Trial<'_>, injected: &Injected<'_>, subject: &str, until: Moment) -> bool {
+    let process = FaultKind::Kill {
+        crash: Crash::Process,
+    };
+    let mut events = trial.events.iter();
+    injected.fault.kind == process
+        && events.any(|record| {
+            let at = record.time;
+            matches!(&record.event, Event::SupervisorRestart { node, .. } if node == subject)
+                && (injected.effective.before..=until).contains(&at)
+        })
 }
 
 /// When the node may be heard again: a killed node is healed once it serves, but its new process
@@ -246,6 +261,19 @@ mod tests {
             made.trust(observer, "n1", 4_600);
         }
         assert_eq!(samples_of(&made).summary("detection.missed").max, 0.0);
+    }
+
+    #[test]
+    fn a_killed_node_that_a_supervisor_had_back_at_once_is_no_miss() {
+        let mut made = MadeTrial::new();
+        made.kill("n1", 3_000, 5_000);
+        made.suspicion("n2", "n1", 3_200);
+        let (node, attempt) = ("n1".to_owned(), 1);
+        made.event("s1", 3_250, Event::SupervisorRestart { node, attempt });
+        made.node_started("n1", 3_255);
+        let samples = samples_of(&made);
+        assert_eq!(samples.summary("detection.missed").max, 0.0);
+        assert_eq!(samples.summary("detection.last").max, 200.0);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub mod detection;
 pub mod detection_bounds;
 pub mod false_suspicions;
 pub mod recovery;
+pub mod redundancy;
+pub mod requests;
 pub mod roles;
 
 use shakedown_contracts::verdict::Finding;
@@ -23,7 +25,9 @@ const MEASUREMENTS: &[Measurement] = &[
     detection::measure,
     detection_bounds::measure,
     recovery::measure,
+    redundancy::measure,
     availability::measure,
+    requests::measure,
     roles::measure,
     false_suspicions::measure,
     baseline::measure,

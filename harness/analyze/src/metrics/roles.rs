@@ -15,6 +15,9 @@ use crate::samples::Samples;
 use crate::text;
 use crate::trial::Trial;
 
+/// Epoch of answers that no primary gave.
+const NO_PRIMARY: u64 = 0;
+
 /// What clients were answered by one node in one epoch.
 #[derive(Debug)]
 struct Reign<'a> {
@@ -28,6 +31,9 @@ struct Reign<'a> {
 /// Samples `roles.concurrent_primaries` once a trial; a finding when two acted at once.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     let reigns = reigns(trial);
+    if reigns.is_empty() && answered_by_no_primary(trial) {
+        return Vec::new();
+    }
     if reigns.is_empty() {
         samples.lacking(
             "roles.concurrent_primaries",
@@ -49,13 +55,21 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         .collect()
 }
 
+/// Where every node or a balancer serves, nobody reigns.
+fn answered_by_no_primary(trial: &Trial<'_>) -> bool {
+    let mut successes = trial.history.workload().filter_map(|one| one.ok());
+    successes.any(|completion| completion.epoch == Some(NO_PRIMARY))
+}
+
 fn reigns<'a>(trial: &'a Trial<'_>) -> Vec<Reign<'a>> {
     let mut answers: BTreeMap<(&str, u64), Vec<(Moment, Moment)>> = BTreeMap::new();
     for operation in trial.history.workload() {
         let Some(completion) = operation.ok() else {
             continue;
         };
-        if let (Some(node), Some(epoch)) = (&completion.node, completion.epoch) {
+        if let (Some(node), Some(epoch)) = (&completion.node, completion.epoch)
+            && epoch > NO_PRIMARY
+        {
             answers
                 .entry((node, epoch))
                 .or_default()

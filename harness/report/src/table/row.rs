@@ -15,6 +15,8 @@ const ALWAYS: &[&str] = &[
     "writes.lost",
     "roles.concurrent_primaries",
     "false_suspicions.count",
+    "imbalance",
+    "balancer.ejections",
     "operations.ok",
     "operations.failed",
     "operations.indeterminate",

@@ -54,6 +54,7 @@ fn digits(value: f64, of: Unit) -> String {
         }
         Unit::PerHour | Unit::PerSecond => format!("{value:.1}"),
         Unit::Ratio => format!("{:.1}", value * 100.0),
+        Unit::Factor => format!("{value:.2}"),
     }
 }
 
@@ -64,6 +65,7 @@ fn unit(of: Unit) -> &'static str {
         Unit::PerHour => "/h",
         Unit::PerSecond => "/s",
         Unit::Ratio => " %",
+        Unit::Factor => " ×",
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use shakedown_contracts::control::FaultReport;
 use shakedown_contracts::event::{Event, Evidence};
-use shakedown_contracts::fault::{FaultId, FaultKind};
+use shakedown_contracts::fault::{Crash, FaultId, FaultKind};
 use shakedown_contracts::plan::{Fault, Start};
 use shakedown_contracts::time::{Bracket, Moment};
 use shakedown_contracts::units::Duration;
@@ -90,6 +90,13 @@ impl Injection {
 
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// True while it keeps the node's whole host down.
+    pub fn holds_host_down(&self, node: &str) -> bool {
+        let crash = matches!(self.fault.kind, FaultKind::Kill { crash: Crash::Host });
+        let met = self.nodes.iter().any(|met| met == node);
+        crash && met && !self.is_done()
     }
 
     /// When this injection wants to be looked at, once it has begun.

@@ -111,7 +111,10 @@ pub fn resolve(
     view: &View,
 ) -> Result<Resolved, String> {
     let mut random = Random::keyed(seed, "selector", &id.to_string());
-    let mut select = || selectors::resolve(&fault.nodes, &topology.nodes, view, &mut random);
+    let mut select = || {
+        let processes = (&topology.nodes[..], &topology.companions[..]);
+        selectors::resolve(&fault.nodes, processes, view, &mut random)
+    };
     match &fault.kind {
         FaultKind::Kill {
             crash: Crash::Process,

@@ -141,6 +141,12 @@ impl Player {
         actions
     }
 
+    /// True while a fault keeps the node's host down: nobody can start a process there.
+    pub fn host_is_down(&self, node: &str) -> bool {
+        let mut injections = self.injections.iter();
+        injections.any(|injection| injection.holds_host_down(node))
+    }
+
     /// True when nothing is in effect or under way any more.
     pub fn is_done(&self) -> bool {
         self.injections.iter().all(Injection::is_done)

@@ -43,6 +43,7 @@ pub(crate) fn plan(faults: Vec<Fault>, schedule: Vec<Entry>) -> Plan {
         target: Target {
             system: "reference".into(),
             nodes: ["n1", "n2", "n3"].map(String::from).to_vec(),
+            companions: Vec::new(),
             strategy: Strategy::default(),
             ready_timeout: ms(5_000),
         },

@@ -8,18 +8,20 @@ use shakedown_contracts::random::Random;
 
 use super::view::View;
 
-/// The nodes that `selector` means now, in the order of `nodes`.
+/// The nodes that `selector` means now, in the order of `nodes`. Only a name means one of the
+/// `companions`.
 ///
 /// # Errors
 /// The reason why it means none, or cannot be decided.
 pub fn resolve(
     selector: &Selector,
-    nodes: &[String],
+    (nodes, companions): (&[String], &[String]),
     view: &View,
     random: &mut Random,
 ) -> Result<Vec<String>, String> {
+    let all = [nodes, companions].concat();
     let chosen = match selector {
-        Selector::Names(names) => named(names, nodes)?,
+        Selector::Names(names) => named(names, &all)?,
         Selector::One => draw(nodes, 1, random),
         Selector::All => nodes.to_vec(),
         Selector::Minority => draw(nodes, (nodes.len() - 1) / 2, random),
@@ -40,11 +42,11 @@ pub fn resolve(
             nodes.join(", ")
         ));
     }
-    Ok(nodes
-        .iter()
-        .filter(|name| chosen.contains(name))
-        .cloned()
-        .collect())
+    let means = |name: &String| match selector {
+        Selector::Names(_) => chosen.contains(name),
+        _ => chosen.contains(name) && nodes.contains(name),
+    };
+    Ok(all.into_iter().filter(means).collect())
 }
 
 /// The largest number below a third, at least one.
@@ -81,7 +83,12 @@ mod tests {
     fn resolve_in(count: usize, selector: Selector, seed: u64) -> Result<Vec<String>, String> {
         let view = cluster(count, &[("n2", 3)]);
         let mut random = Random::keyed(seed, "selector", "f");
-        resolve(&selector, &nodes(count), &view, &mut random)
+        resolve(
+            &selector,
+            (&nodes(count), &["s1".to_owned()]),
+            &view,
+            &mut random,
+        )
     }
 
     #[test]
@@ -117,8 +124,10 @@ mod tests {
         assert_eq!(resolve_in(3, Selector::Backups, 1).unwrap(), ["n1", "n3"]);
         let names = Selector::Names(vec!["n3".into(), "n1".into()]);
         assert_eq!(resolve_in(3, names, 1).unwrap(), ["n1", "n3"]);
+        let companion = Selector::Names(vec!["s1".into()]);
+        assert_eq!(resolve_in(3, companion, 1).unwrap(), ["s1"]);
         let error = resolve_in(3, Selector::Names(vec!["n9".into()]), 1).unwrap_err();
-        assert_eq!(error, "there is no node n9, only n1, n2, n3");
+        assert_eq!(error, "there is no node n9, only n1, n2, n3, s1");
         assert!(resolve_in(1, Selector::Minority, 1).is_err());
     }
 }

@@ -20,6 +20,8 @@ use super::view::View;
 pub struct Topology {
     /// Nodes in file order.
     pub nodes: Vec<String>,
+    /// Processes of the cluster that are no nodes: shapes pass them over.
+    pub companions: Vec<String>,
     /// Client groups.
     pub groups: Vec<ClientGroup>,
 }
@@ -38,8 +40,10 @@ type Cuts = BTreeSet<Link>;
 impl Topology {
     /// Of a plan.
     pub fn of(plan: &Plan) -> Self {
+        let companions = plan.target.companions.iter();
         Topology {
             nodes: plan.target.nodes.clone(),
+            companions: companions.map(|one| one.name.clone()).collect(),
             groups: plan.workload.groups.clone(),
         }
     }
@@ -124,10 +128,8 @@ impl Topology {
 
     /// Every link from and to `node`, clients included: its host is off the network.
     pub fn all_links_of(&self, node: &str) -> Vec<Link> {
-        let others = self
-            .nodes
-            .iter()
-            .chain(self.groups.iter().map(|group| &group.name));
+        let processes = self.nodes.iter().chain(&self.companions);
+        let others = processes.chain(self.groups.iter().map(|group| &group.name));
         let both = others.filter(|other| *other != node);
         both.flat_map(|other| [link(node, other), link(other, node)])
             .collect()
@@ -204,6 +206,7 @@ impl Topology {
         let nodes = self
             .nodes
             .iter()
+            .chain(&self.companions)
             .filter(|node| ends.contains(node))
             .cloned()
             .collect();
@@ -238,7 +241,8 @@ impl Topology {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.nodes.iter().any(|node| node == name)
+        let mut processes = self.nodes.iter().chain(&self.companions);
+        processes.any(|process| process == name)
             || self.groups.iter().any(|group| group.name == name)
     }
 
@@ -254,7 +258,9 @@ impl Topology {
                 "primary" => names.push(view.primary()?),
                 "backups" => {
                     let primary = view.primary()?;
-                    names.extend(view.live().into_iter().filter(|name| *name != primary));
+                    let mut live = view.live();
+                    live.retain(|name| *name != primary && self.nodes.contains(name));
+                    names.extend(live);
                 }
                 role => names.extend(self.members(role)?),
             }

@@ -19,7 +19,11 @@ fn topology(nodes: usize, beside: bool) -> Topology {
             .collect(),
         false => vec![group(1, None)],
     };
-    Topology { nodes, groups }
+    Topology {
+        nodes,
+        companions: vec!["s1".into()],
+        groups,
+    }
 }
 
 fn cut_by(topology: &Topology, shape: PartitionShape, selected: &[&str], seed: u64) -> Cut {
@@ -206,4 +210,28 @@ fn a_crashed_host_loses_every_link() {
     let links = topology(3, false).all_links_of("n2");
     assert_eq!(links.len(), 6);
     assert!(links.contains(&link("c1", "n2")) && links.contains(&link("n2", "c1")));
+}
+
+#[test]
+fn a_companion_stands_in_links_where_it_is_named_and_where_a_host_is_gone() {
+    let mut topology = topology(3, false);
+    topology.companions = vec!["b1".into()];
+    let isolated = cut_by(&topology, PartitionShape::Isolate, &["n1"], 1);
+    assert!(!cuts(&isolated).iter().any(|cut| cut.contains("b1")));
+    let selection = LinkSelection {
+        direction: Direction::Both,
+        peers: vec!["b1".into()],
+    };
+    let view = cluster(3, &[]);
+    let links = topology
+        .links_of(&["n1".into()], &selection, &view)
+        .unwrap();
+    assert_eq!(links, [link("b1", "n1"), link("n1", "b1")]);
+    let of_host = topology.all_links_of("n1");
+    assert!(of_host.contains(&link("b1", "n1")) && of_host.contains(&link("n1", "b1")));
+    assert_eq!(
+        topology.all_links_of("b1").len(),
+        8,
+        "three nodes, one group"
+    );
 }

@@ -67,6 +67,15 @@ impl View {
         live.map(|(name, _)| name.clone()).collect()
     }
 
+    /// True when clients find somebody who serves them: one primary, or whoever needs none.
+    pub fn is_served(&self) -> bool {
+        let serves = |view: &NodeView| {
+            let role = view.role.map(|(role, _)| role);
+            view.live && matches!(role, Some(Role::Peer | Role::Balancer))
+        };
+        self.primary().is_ok() || self.nodes.values().any(serves)
+    }
+
     /// The live node that claims to be primary in the newest epoch.
     ///
     /// # Errors

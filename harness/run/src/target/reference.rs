@@ -17,9 +17,9 @@ use crate::error::RunError;
 /// The descriptor on which a node reports its events.
 const EVENTS_DESCRIPTOR: i32 = 3;
 
-/// Addresses in the namespaces that the run makes: node *i* is 10.77.0.*i*, from the 251st on in the even blocks after it.
+/// Addresses of nodes and companions in the namespaces that the run makes: number *i* is 10.77.0.*i*, from the 251st on in the even blocks after it.
 pub fn node_endpoints(plan: &Plan) -> Vec<Endpoint> {
-    endpoints(&plan.target.nodes, 0)
+    endpoints(&plan.target.member_names(), 0)
 }
 
 /// Client group *i* is 10.77.1.*i*, from the 251st on in the odd blocks after it.
@@ -87,11 +87,14 @@ pub fn prepare(
 
 /// A node's configuration; `seed` is the trial's.
 pub fn config(plan: &Plan, seed: u64, node: &str, directory: &TrialDirectory) -> NodeConfig {
-    let members = node_endpoints(plan).into_iter().map(|endpoint| Member {
+    let kinds = plan.target.members().map(|(_, kind)| kind);
+    let members = node_endpoints(plan).into_iter().zip(kinds);
+    let members = members.map(|(endpoint, kind)| Member {
         name: endpoint.name,
         address: endpoint.address,
         peer_port: PEER_PORT,
         heartbeat_port: HEARTBEAT_PORT,
+        kind,
     });
     NodeConfig {
         format: NODE_CONFIG_FORMAT,

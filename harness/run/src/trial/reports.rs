@@ -100,8 +100,9 @@ impl Running<'_> {
         };
         // Orders first: an injection right after an event does not wait for its recording.
         let performed = Box::pin(self.perform(actions)).await;
+        let obeyed = self.obey_supervisor(&record.event).await;
         self.recorder.event(record).await?;
-        performed
+        performed.and(obeyed)
     }
 
     async fn fault(&mut self, agent: &Process, report: FaultReport) -> Result<(), Abort> {

@@ -83,7 +83,7 @@ impl Running<'_> {
     async fn start_processes(&mut self) -> Result<(), Abort> {
         let assignment = self.assignment;
         let plan = assignment.plan;
-        for node in &plan.target.nodes {
+        for (node, _) in plan.target.members() {
             let seed = assignment.trial.seed;
             let program = reference::prepare(
                 plan,
@@ -117,7 +117,7 @@ impl Running<'_> {
     }
 
     async fn start_nodes(&mut self) -> Result<(), Abort> {
-        let nodes = &self.assignment.plan.target.nodes;
+        let nodes = &self.assignment.plan.target.member_names();
         let until = self.cluster.now().after(READY_PATIENCE);
         let count = nodes.len();
         let ready = self
@@ -143,13 +143,13 @@ impl Running<'_> {
             Some(node) if !in_time => {
                 Err(self.node_failed(node, &format!("was not ready within {timeout}")))
             }
-            _ => self.wait_for_primary(timeout).await,
+            _ => self.wait_until_served(timeout).await,
         }
     }
 
-    async fn wait_for_primary(&mut self, timeout: Duration) -> Result<(), Abort> {
+    async fn wait_until_served(&mut self, timeout: Duration) -> Result<(), Abort> {
         let until = self.cluster.now().after(timeout);
-        let done = |trial: &Self| trial.view.primary().is_ok() || trial.heard.died.is_some();
+        let done = |trial: &Self| trial.view.is_served() || trial.heard.died.is_some();
         if self.pump(until, done).await? && self.heard.died.is_none() {
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl Running<'_> {
             (None, primary) => primary.err().unwrap_or_default(),
         };
         Err(Abort::Broken(format!(
-            "no primary within {timeout} of the start: {reason}"
+            "nobody serves clients within {timeout} of the start: {reason}"
         )))
     }
 

@@ -1,7 +1,7 @@
 //! What clients do: one worker process a client group, offering its share of the load.
 //!
 //! A `generator` says which operation comes next, a `schedule` when it is due, an `Adapter` how
-//! it is put to a node. The worker ties them together and reports the history as it happens: it
+//! it is put to a node. A `group` ties them together and reports the history as it happens: it
 //! records and never judges. Invariant: `ok` and `fail` are claimed only where the answer proves
 //! them; whatever may have happened is `info`.
 
@@ -12,11 +12,12 @@ use shakedown_contracts::history::{Account, Operation};
 use shakedown_contracts::plan::{Workload, WorkloadKind};
 
 mod bank;
-pub(crate) mod clients;
+mod clients;
 mod error;
 #[cfg(test)]
 mod fake_cluster;
-pub(crate) mod operation;
+pub(crate) mod group;
+mod operation;
 mod pipes;
 pub(crate) mod primary;
 mod records;
@@ -24,8 +25,9 @@ mod reference;
 pub(crate) mod reference_calls;
 mod reference_http;
 mod register;
-pub(crate) mod schedule;
-pub(crate) mod share;
+mod requests;
+mod schedule;
+mod share;
 pub mod worker;
 #[cfg(test)]
 mod worker_tests;
@@ -101,6 +103,13 @@ pub(crate) enum Attempt {
         /// Who said so.
         by: Option<Answerer>,
     },
+    /// It failed and leaves nothing behind; whoever said so has tried what could be tried.
+    Failed {
+        /// Why.
+        reason: String,
+        /// Who said so.
+        by: Option<Answerer>,
+    },
     /// Certainly not done: another node is to be asked.
     NotPrimary {
         /// Why.
@@ -152,6 +161,8 @@ pub(crate) enum Command {
 pub(crate) enum Standing {
     /// It claims to be primary in this epoch.
     Primary(u64),
+    /// It serves without being primary, as others may beside it.
+    Serves,
     /// It does not.
     Other,
 }
@@ -203,5 +214,8 @@ pub(crate) fn generator(
             share,
             seed,
         )?),
+        WorkloadKind::Requests { keys, hot } => {
+            Box::new(requests::RequestsGenerator::new(*keys, *hot, share, seed))
+        }
     })
 }

@@ -158,7 +158,7 @@ impl Drive {
             }
             State::Seeking | State::BackingOff { .. } => {
                 self.state = State::Seeking;
-                self.ask(now, tracker.primary(), commands)
+                self.ask(now, tracker.target(), commands)
             }
             State::Attempting { id, target, limit } => {
                 let reason = cut_short(target, limit.min(self.persistence.deadline), now, tracker)?;
@@ -214,18 +214,25 @@ impl Drive {
         tracker: &mut Tracker,
         commands: &mut Commands,
     ) -> Option<Outcome> {
-        if !matches!(attempt, Attempt::Done { .. } | Attempt::Refused { .. }) {
-            tracker.trouble(now);
+        if !matches!(
+            attempt,
+            Attempt::Done { .. } | Attempt::Refused { .. } | Attempt::Failed { .. }
+        ) {
+            tracker.trouble(target.node, now);
         }
         match attempt {
             Attempt::Done { reply, by } => {
-                tracker.observe(target.node, Some(Standing::Primary(by.epoch)));
+                tracker.served(target.node, by.epoch);
                 return Some(Outcome::Ok { reply, by });
             }
             Attempt::Refused { reason, by } => return Some(Outcome::Fail { reason, by }),
             Attempt::Unknown { reason, by } if !self.persistence.repeatable => {
                 return Some(Outcome::Info { reason, by });
             }
+            Attempt::Failed { reason, by } if !self.persistence.repeatable => {
+                return Some(Outcome::Fail { reason, by });
+            }
+            Attempt::Failed { reason, .. } => self.reason = reason,
             Attempt::Unknown { reason, .. } => {
                 self.open = true;
                 self.reason = reason;

@@ -22,6 +22,8 @@ const ASK_LIMIT: Duration = Duration::from_millis(100);
 /// Every fourth question may take longer, so that a slow link (a delay fault) hides nobody.
 const ASK_LIMIT_PATIENT: Duration = Duration::from_millis(500);
 const PATIENT_EVERY: u64 = 4;
+/// Pause between two questions to a node that is missing among those that serve.
+const SEEK_INTERVAL: Duration = Duration::from_millis(100);
 /// So many unanswered questions in a row make a known primary give way to an older one.
 const SILENCE_MAX: u32 = 3;
 
@@ -39,6 +41,7 @@ pub(crate) struct Primary {
 enum Sight {
     Unseen,
     Primary(u64),
+    Serves,
     Other,
     Silent { claimed: Option<u64>, times: u32 },
 }
@@ -48,6 +51,8 @@ enum Sight {
 struct View {
     sights: Vec<Sight>,
     current: Option<Primary>,
+    /// Where there is no primary: the node that was last asked to serve.
+    last_served: usize,
 }
 
 impl View {
@@ -55,6 +60,7 @@ impl View {
         View {
             sights: vec![Sight::Unseen; nodes],
             current: None,
+            last_served: 0,
         }
     }
 
@@ -62,6 +68,7 @@ impl View {
         let before = self.sights[node];
         self.sights[node] = match standing {
             Some(Standing::Primary(epoch)) => Sight::Primary(epoch),
+            Some(Standing::Serves) => Sight::Serves,
             Some(Standing::Other) => Sight::Other,
             None => match before {
                 Sight::Silent { claimed, times } => Sight::Silent {
@@ -72,13 +79,26 @@ impl View {
                     claimed: Some(epoch),
                     times: 1,
                 },
-                Sight::Unseen | Sight::Other => Sight::Silent {
+                Sight::Unseen | Sight::Other | Sight::Serves => Sight::Silent {
                     claimed: None,
                     times: 1,
                 },
             },
         };
         self.choose();
+    }
+
+    fn is_served(&self) -> bool {
+        self.sights.contains(&Sight::Serves)
+    }
+
+    /// The next node in turn that serves without being primary.
+    fn next_serving(&mut self) -> Option<Primary> {
+        let count = self.sights.len();
+        let mut turn = (1..=count).map(|step| (self.last_served + step) % count);
+        let node = turn.find(|node| self.sights[*node] == Sight::Serves)?;
+        self.last_served = node;
+        Some(Primary { node, epoch: 0 })
     }
 
     fn choose(&mut self) {
@@ -154,21 +174,40 @@ impl Tracker {
         self.view.current
     }
 
-    /// How often another node or epoch became known as primary.
+    /// Whom to ask: the primary, or in turn those that serve without one.
+    pub fn target(&mut self) -> Option<Primary> {
+        self.view.current.or_else(|| self.view.next_serving())
+    }
+
+    /// How often another node or epoch became known as primary, or somebody to serve at all.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Takes note of what a node said, or that it said nothing.
     pub fn observe(&mut self, node: usize, standing: Option<Standing>) {
-        let before = self.view.current;
+        let before = (self.view.current, self.view.is_served());
         self.view.observe(node, standing);
-        self.changes += u64::from(self.view.current != before);
+        let after = (self.view.current, self.view.is_served());
+        self.changes += u64::from(after != before);
     }
 
-    /// Takes note that an attempt did not succeed: nodes are asked for a while.
-    pub fn trouble(&mut self, now: Moment) {
+    /// Takes note that an attempt at a node did not succeed: nodes are asked for a while. One that
+    /// serves beside others gets nothing more to do until it has answered.
+    pub fn trouble(&mut self, node: usize, now: Moment) {
         self.trouble_until = now.after(TROUBLE_LASTS);
+        if self.view.sights[node] == Sight::Serves {
+            self.observe(node, None);
+        }
+    }
+
+    /// Takes note that a node carried out an attempt, as primary in that epoch; 0: as no primary.
+    pub fn served(&mut self, node: usize, epoch: u64) {
+        let standing = match epoch {
+            0 => Standing::Serves,
+            epoch => Standing::Primary(epoch),
+        };
+        self.observe(node, Some(standing));
     }
 
     /// Takes the answer to a question; `None` when the node did not say its role in time.
@@ -214,8 +253,14 @@ impl Tracker {
             return None;
         }
         let earliest = asking.not_before.max(now);
-        if self.view.current.is_none() || earliest < self.trouble_until {
+        let served = self.view.is_served();
+        let nobody = self.view.current.is_none() && !served;
+        if nobody || earliest < self.trouble_until {
             return Some(earliest);
+        }
+        let missing = matches!(self.view.sights[node], Sight::Unseen | Sight::Silent { .. });
+        if served && missing {
+            return Some(asking.not_before.after(SEEK_INTERVAL).max(now));
         }
         oldest.map(|since| earliest.max(since.after(PENDING_LONG)))
     }
@@ -294,13 +339,32 @@ mod tests {
         assert_eq!(tracker.next_deadline(AT, Some(AT)), Some(long));
         assert_eq!(asked(&mut tracker, long, Some(AT)), [0, 1]);
         tracker.answered(0, None, long);
-        tracker.trouble(long);
+        tracker.trouble(0, long);
         assert_eq!(
             tracker.next_deadline(long, None),
             Some(long.after(ASK_INTERVAL))
         );
         let calm = long.after(TROUBLE_LASTS);
         assert_eq!(tracker.next_deadline(calm, None), None);
+    }
+
+    #[test]
+    fn those_that_serve_together_are_asked_in_turn_and_one_in_trouble_is_passed_over() {
+        let mut tracker = Tracker::new(3);
+        assert_eq!(tracker.target(), None);
+        for node in 0..3 {
+            tracker.observe(node, Some(Standing::Serves));
+        }
+        let turn = |tracker: &mut Tracker| tracker.target().map(|target| target.node);
+        let four: Vec<_> = (0..4).map(|_| turn(&mut tracker)).collect();
+        assert_eq!(four, [1, 2, 0, 1].map(Some));
+        tracker.trouble(2, AT);
+        assert_eq!([turn(&mut tracker), turn(&mut tracker)], [0, 1].map(Some));
+        let calm = AT.after(TROUBLE_LASTS);
+        let missing = tracker.questions(calm, None);
+        assert_eq!(missing.iter().map(|one| one.node).collect::<Vec<_>>(), [2]);
+        tracker.answered(2, Some(Standing::Serves), calm);
+        assert_eq!(turn(&mut tracker), Some(2));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) fn refused(
     match status {
         421 => Attempt::NotPrimary { reason, hint },
         400 | 409 => Attempt::Refused { reason, by },
+        502 => Attempt::Failed { reason, by },
         503 => Attempt::NotDone { reason },
         _ => Attempt::Unknown { reason, by },
     }
@@ -37,6 +38,7 @@ pub(super) fn refused(
 pub(super) fn standing(status: &Status) -> Standing {
     match status.role {
         Role::Primary => Standing::Primary(status.epoch),
-        Role::Backup | Role::Candidate => Standing::Other,
+        Role::Peer | Role::Balancer => Standing::Serves,
+        Role::Backup | Role::Candidate | Role::Backend | Role::Supervisor => Standing::Other,
     }
 }

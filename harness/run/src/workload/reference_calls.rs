@@ -43,6 +43,7 @@ pub(crate) fn call(request: &Request) -> Option<ClientRequest> {
         Request::OpenAccounts(accounts) => ClientRequest::OpenAccounts(OpenAccountsRequest {
             accounts: accounts.clone(),
         }),
+        Request::Operation(Operation::Call(key)) => ClientRequest::Call { key: key.clone() },
         // Which accounts are meant is known to the generator, which asks by ReadAccounts.
         Request::Operation(Operation::ReadAll(_)) => return None,
     })

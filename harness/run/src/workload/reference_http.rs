@@ -99,6 +99,9 @@ impl ReferenceHttp {
                 };
                 self.post(format!("{base}/accounts"), &body)
             }
+            Request::Operation(Operation::Call(key)) => {
+                self.client.post(format!("{base}/call/{key}"))
+            }
             // Which accounts are meant is known to the generator, which asks by ReadAccounts.
             Request::Operation(Operation::ReadAll(_)) => return None,
         })

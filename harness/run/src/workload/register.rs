@@ -127,7 +127,7 @@ impl Generator for RegisterGenerator {
             Operation::Read(read) => self.see(&read.key, read.value),
             Operation::Write(write) => self.see(&write.key, Some(write.value)),
             Operation::Cas(cas) => self.see(&cas.key, Some(cas.value.new)),
-            Operation::Transfer(_) | Operation::ReadAll(_) => {}
+            Operation::Transfer(_) | Operation::ReadAll(_) | Operation::Call(_) => {}
         }
     }
 

@@ -1,4 +1,5 @@
-//! The client worker's process: in its group's namespace, orders in, records out.
+//! The client worker's process: in its group's namespace, orders in, records out. What the group does
+//! is decided in `group`; here its commands meet sockets and its deadlines the clock.
 //!
 //! Everything runs on one thread, so that what is stamped first is recorded first. The worker dies
 //! with the harness (death signal, or the end of its standard input) and leaves nothing behind.
@@ -14,27 +15,20 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use shakedown_contracts::control::{CONTROL_VERSION, ClientOrder, ClientReport, Endpoint};
 use shakedown_contracts::frame::Decoder;
 use shakedown_contracts::plan::Workload;
-use shakedown_contracts::time::Moment;
-use shakedown_contracts::units::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::clients::Clients;
-use super::operation::Outcome;
+use super::group::Group;
 use super::pipes::{Reports, read_message, read_orders};
 use super::primary::Question;
 use super::reference_http::ReferenceHttp;
-use super::schedule::Schedule;
-use super::share::Share;
-use super::{Adapter, Attempt, AttemptId, Command, Standing, WorkloadError, generator};
+use super::{Adapter, Attempt, AttemptId, Command, Standing, WorkloadError};
 use crate::clock::now;
 use crate::pacing::Alarm;
 
 /// Records wait at most so long for company.
 const FLUSH_INTERVAL: StdDuration = StdDuration::from_millis(20);
-/// Operations end by their own timeout; so much later they are given up from outside.
-pub(crate) const DRAIN_MARGIN: Duration = Duration::from_millis(200);
 
 /// What a worker is started for.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,41 +167,26 @@ enum End {
 }
 
 struct Worker<'a, A> {
-    share: Share,
-    seed: u64,
+    group: Group,
     adapter: Rc<A>,
     reports: &'a Reports,
-    clients: Clients,
-    timeout: Duration,
     alarm: Alarm,
-    schedule: Option<Schedule>,
     attempts: JoinSet<(AttemptId, Attempt)>,
     cancels: BTreeMap<AttemptId, AbortHandle>,
     questions: JoinSet<(usize, Option<Standing>)>,
-    /// Set while `stopped` is owed: open operations are given up then.
-    stopped_by: Option<Moment>,
-    pacing_lateness_max: Duration,
 }
 
 impl<'a, A: Adapter> Worker<'a, A> {
     fn new(work: &Assignment, adapter: A, reports: &'a Reports) -> Result<Self, WorkloadError> {
-        let share = Share::of(&work.workload, &work.group)?;
-        let generator = generator(&work.workload, &share, work.seed)?;
-        let timeout = work.workload.timeout;
+        let nodes = adapter.node_count();
         Ok(Worker {
-            clients: Clients::new(adapter.node_count(), timeout, generator, &share),
-            share,
-            seed: work.seed,
+            group: Group::new(&work.workload, &work.group, nodes, work.seed)?,
             adapter: Rc::new(adapter),
             reports,
-            timeout,
             alarm: Alarm::new()?,
-            schedule: None,
             attempts: JoinSet::new(),
             cancels: BTreeMap::new(),
             questions: JoinSet::new(),
-            stopped_by: None,
-            pacing_lateness_max: Duration::ZERO,
         })
     }
 
@@ -222,54 +201,35 @@ impl<'a, A: Adapter> Worker<'a, A> {
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.carry_out_commands();
-            let deadline = self.next_deadline();
+            let deadline = self.group.next_deadline(now());
             let mut tick = false;
             tokio::select! {
                 biased;
                 order = orders.recv() => match order.transpose()? {
                     None => return Ok(End::HarnessGone),
                     Some(ClientOrder::Shutdown) => {
-                        self.flush()?;
+                        self.report(true)?;
                         return Ok(End::Shutdown);
                     }
-                    Some(order) => self.obey(order)?,
+                    Some(order) => self.group.obey(&order, now())?,
                 },
                 Some(answer) = self.attempts.join_next() => self.answered(answer),
                 Some(standing) = self.questions.join_next() => {
                     let (node, standing) = standing.unwrap_or_else(resume);
-                    self.clients.standing(node, standing, now());
+                    self.group.standing(node, standing, now());
                 }
                 woken = self.alarm.until(deadline.unwrap_or_default()), if deadline.is_some() => {
                     woken?;
-                    self.do_what_is_due();
+                    self.group.tick(now());
                 }
                 _ = flush.tick() => tick = true,
             }
-            if tick || self.clients.has_full_batch() {
-                self.flush()?;
-            }
-            self.report_prepared()?;
-            self.report_stopped()?;
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Moment> {
-        let due = self.schedule.as_ref().map(Schedule::next_due);
-        let clients = self.clients.next_deadline(now());
-        due.into_iter().chain(clients).chain(self.stopped_by).min()
-    }
-
-    fn do_what_is_due(&mut self) {
-        let at = now();
-        self.offer_due(at);
-        self.clients.tick(at);
-        if self.stopped_by.is_some_and(|by| by <= at) {
-            self.clients.abandon(at);
+            self.report(tick)?;
         }
     }
 
     fn carry_out_commands(&mut self) {
-        for command in self.clients.take_commands() {
+        for command in self.group.take_commands() {
             match command {
                 Command::Attempt { id, node, request } => {
                     let adapter = Rc::clone(&self.adapter);
@@ -298,74 +258,16 @@ impl<'a, A: Adapter> Worker<'a, A> {
             answer => {
                 let (id, attempt) = answer.unwrap_or_else(resume);
                 self.cancels.remove(&id);
-                self.clients.answer(id, attempt, now());
+                self.group.answer(id, attempt, now());
             }
         }
     }
 
-    fn obey(&mut self, order: ClientOrder) -> Result<(), WorkloadError> {
-        let at = now();
-        match order {
-            ClientOrder::Hello { .. } | ClientOrder::Shutdown => {
-                return Err(WorkloadError::NoHello);
-            }
-            ClientOrder::Prepare { timeout } => self.clients.prepare(timeout, at),
-            ClientOrder::Start { at } => {
-                self.schedule = Schedule::new(at, &self.share, self.seed);
-            }
-            ClientOrder::Stop => {
-                self.schedule = None;
-                self.clients.stop(at);
-                self.stopped_by = Some(at.after(self.timeout).after(DRAIN_MARGIN));
-            }
-            ClientOrder::FinalReads { timeout } => {
-                self.clients.read_finally(timeout, at);
-                self.stopped_by = Some(at.after(timeout).after(DRAIN_MARGIN));
-            }
+    fn report(&mut self, flush: bool) -> Result<(), WorkloadError> {
+        for report in self.group.take_reports(flush)? {
+            self.reports.send(report)?;
         }
         Ok(())
-    }
-
-    fn offer_due(&mut self, at: Moment) {
-        // Ends at the present: each turn takes one due moment that has passed.
-        while let Some(due) = self
-            .schedule
-            .as_mut()
-            .and_then(|schedule| schedule.take_due(at))
-        {
-            self.pacing_lateness_max = self.pacing_lateness_max.max(at.since(due));
-            self.clients.arrive(due, at);
-        }
-    }
-
-    fn report_prepared(&mut self) -> Result<(), WorkloadError> {
-        match self.clients.take_prepared() {
-            None => Ok(()),
-            Some(Outcome::Ok { .. }) => self.reports.send(ClientReport::Prepared),
-            Some(Outcome::Fail { reason, .. } | Outcome::Info { reason, .. }) => {
-                Err(WorkloadError::Prepare(reason))
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), WorkloadError> {
-        let records = self.clients.take_records();
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.reports.send(ClientReport::Operations { records })
-    }
-
-    fn report_stopped(&mut self) -> Result<(), WorkloadError> {
-        if self.stopped_by.is_none() || !self.clients.is_idle() {
-            return Ok(());
-        }
-        self.stopped_by = None;
-        self.flush()?;
-        let pacing_lateness_max = self.pacing_lateness_max;
-        self.reports.send(ClientReport::Stopped {
-            pacing_lateness_max,
-        })
     }
 }
 

@@ -157,9 +157,6 @@ impl Heartbeats {
         portrait: SelfPortrait,
         out: &mut Vec<Output>,
     ) {
-        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
-            return;
-        };
         if !heartbeat.ack {
             let answered = (heartbeat.incarnation, heartbeat.sequence);
             let answer = self.heartbeat(portrait, true, answered);
@@ -170,6 +167,10 @@ impl Heartbeats {
         } else if heartbeat.incarnation != self.incarnation {
             return;
         }
+        // Whoever asks is answered; only who is watched is judged.
+        let Some(index) = self.peers.iter().position(|watched| watched.peer == from) else {
+            return;
+        };
         if heartbeat.ack == self.ack || self.planted.has(Flaw::AckNotRequired) {
             let at = self.counted_from(now, heartbeat);
             let watched = &mut self.peers[index];

@@ -33,10 +33,10 @@ use heartbeats::Heartbeats;
 use swim::Swim;
 use watch::Watch;
 
-/// The members of a group, one of which watches the others.
+/// Those who are watched, and one who watches: one of them, or a companion that nobody watches.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Names of all members.
+    /// Names of all who are watched, by their numbers.
     pub names: Arc<[String]>,
     /// Who watches.
     pub me: Peer,

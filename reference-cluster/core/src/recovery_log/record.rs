@@ -40,6 +40,8 @@ pub enum Record {
     },
     /// No epoch below this one, and nobody was promised it yet.
     Term(u64),
+    /// What a service without a group's log writes down, as JSON of its own.
+    Service(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +50,7 @@ enum Payload {
     Entry(Command),
     Promise(Peer),
     Term,
+    Service(String),
 }
 
 /// The state, whole.
@@ -57,6 +60,9 @@ pub struct CheckpointState {
     pub point: Point,
     /// The state after it.
     pub store: Store,
+    /// The state of a service without a group's log, as JSON of its own; empty for others.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
 }
 
 /// What a disk gave back.
@@ -66,6 +72,8 @@ pub struct Recovered {
     pub checkpoint: Option<CheckpointState>,
     /// Entries after it, consecutive.
     pub entries: Vec<Entry>,
+    /// What a service without a group's log wrote down after it, in order.
+    pub service: Vec<String>,
     /// Newest epoch seen in anything.
     pub epoch: u64,
     /// Whom `epoch` was promised, if anybody.
@@ -127,6 +135,7 @@ pub fn encode(rule: Checksum, record: &Record) -> Vec<u8> {
             },
             Payload::Term,
         ),
+        Record::Service(note) => (Point::default(), Payload::Service(note.clone())),
     };
     let payload = serde_json::to_vec(&payload).expect("a payload has no part that JSON lacks");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
@@ -158,6 +167,7 @@ fn decode(rule: Checksum, bytes: &[u8]) -> Option<(Record, usize)> {
         }),
         Payload::Promise(to) => Record::Promise { epoch, to },
         Payload::Term => Record::Term(epoch),
+        Payload::Service(note) => Record::Service(note),
     };
     Some((record, HEADER_BYTES + length))
 }
@@ -247,6 +257,7 @@ impl Recovered {
                     self.promised = Some(to);
                 }
             }
+            Record::Service(note) => self.service.push(note),
             Record::Term(epoch) => {
                 if epoch > self.epoch {
                     self.epoch = epoch;

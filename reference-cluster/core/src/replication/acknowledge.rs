@@ -19,7 +19,7 @@ use super::Rules;
 pub struct Holder {
     /// Position up to which it has the primary's log on disk.
     pub position: u64,
-    /// Counted by `all`; the primary itself always is.
+    /// Counted by `all`. The primary is counted as long as it votes.
     pub counted: bool,
 }
 
@@ -33,7 +33,8 @@ pub fn held_by_a_backup(primary: Holder, backups: &[Holder]) -> u64 {
 /// semi-synchronous primary has given up waiting for a backup.
 pub fn committed(rules: &Rules, primary: Holder, backups: &[Holder], alone: bool) -> u64 {
     let mut positions: Vec<u64> = backups.iter().map(|holder| holder.position).collect();
-    positions.push(primary.position);
+    let own = primary.counted.then_some(primary.position);
+    positions.extend(own);
     positions.sort_unstable_by(|left, right| right.cmp(left));
     let by_majority = positions.get(rules.majority() - 1).copied().unwrap_or(0);
     match rules.acknowledge {
@@ -45,7 +46,7 @@ pub fn committed(rules: &Rules, primary: Holder, backups: &[Holder], alone: bool
             let counted = backups.iter().filter(|holder| holder.counted);
             let by_all = counted
                 .map(|holder| holder.position)
-                .fold(primary.position, u64::min);
+                .fold(own.unwrap_or(u64::MAX), u64::min);
             if rules.fenced() {
                 by_all.min(by_majority)
             } else {

@@ -25,7 +25,7 @@ enum Meeting {
 
 impl Replica {
     /// True when a message that only a primary sends is to be taken.
-    fn accept_primary(&mut self, from: Peer, epoch: u64) -> bool {
+    pub(super) fn accept_primary(&mut self, from: Peer, epoch: u64) -> bool {
         let primary = matches!(self.position, Position::Primary(_));
         if !self.setting.rules.fenced() {
             if !primary {

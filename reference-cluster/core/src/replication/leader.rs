@@ -14,8 +14,10 @@ use shakedown_contracts::units::Duration;
 
 use super::acknowledge::{Holder, committed, held_by_a_backup};
 use super::reads::PendingRead;
+use super::redundancy::Marks;
 use super::replica::{Position, Replica};
 use super::semi_sync::{Extent, SemiSync};
+use super::swap::Learner;
 use crate::flaw::Flaw;
 use crate::interface::{Peer, RequestId};
 use crate::message::Message;
@@ -32,7 +34,7 @@ pub(super) struct Progress {
     /// Next position to send.
     next: u64,
     /// Up to here it has the primary's log on disk.
-    matched: u64,
+    pub matched: u64,
     /// Whether the logs are known to meet; until then one message at a time.
     probing: bool,
     /// A probe is under way.
@@ -47,12 +49,33 @@ pub(super) struct Progress {
     evicted: bool,
 }
 
+impl Progress {
+    /// Of a backup of which nothing is known; it is asked about what stands before `next`.
+    pub(super) fn new(next: u64) -> Self {
+        Progress {
+            next,
+            matched: 0,
+            probing: true,
+            probed: false,
+            last_sent: Moment(0),
+            snapshot_sent: None,
+            confirmed: 0,
+            granted: None,
+            evicted: false,
+        }
+    }
+}
+
 /// What only a primary has.
 #[derive(Debug)]
 pub(super) struct Leadership {
     /// Its first entry: when that is committed, so is everything before it.
     pub first: u64,
+    /// The other voters, and a spare that is to become one.
     pub backups: BTreeMap<Peer, Progress>,
+    /// That spare.
+    pub learner: Option<Learner>,
+    pub marks: Marks,
     /// Clients that wait for a position to be committed.
     pub waiting: BTreeMap<u64, RequestId>,
     pub round: u64,
@@ -64,25 +87,16 @@ impl Replica {
     /// Takes on the role in the present epoch.
     pub(super) fn become_primary(&mut self) {
         let last = self.entries.last().position;
-        let progress = Progress {
-            next: last + 1,
-            matched: 0,
-            probing: true,
-            probed: false,
-            last_sent: Moment(0),
-            snapshot_sent: None,
-            confirmed: 0,
-            granted: None,
-            evicted: false,
-        };
         let backups = self
             .others()
             .into_iter()
-            .map(|peer| (peer, progress.clone()))
+            .map(|peer| (peer, Progress::new(last + 1)))
             .collect();
         self.position = Position::Primary(Leadership {
             first: last + 1,
             backups,
+            learner: None,
+            marks: Marks::new(self.now, last + 1),
             waiting: BTreeMap::new(),
             round: 0,
             reads: VecDeque::new(),
@@ -102,14 +116,23 @@ impl Replica {
 
     /// Sends every backup what it lacks, as far as the windows allow.
     pub(super) fn replicate(&mut self) {
-        for peer in self.others() {
+        for peer in self.followers() {
             self.replicate_to(peer, false);
+        }
+    }
+
+    /// Whom a primary brings up to date.
+    fn followers(&self) -> Vec<Peer> {
+        match &self.position {
+            Position::Primary(leadership) => leadership.backups.keys().copied().collect(),
+            Position::Backup | Position::Candidate(_) => Vec::new(),
         }
     }
 
     /// At every tick: a sign of life to those who heard nothing since the last.
     pub(super) fn lead(&mut self) {
-        for peer in self.others() {
+        self.forget_stale_learner();
+        for peer in self.followers() {
             self.replicate_to(peer, true);
         }
         self.ask_for_confirmation();
@@ -239,21 +262,16 @@ impl Replica {
     pub fn reconnected(&mut self, peer: Peer) {
         let last = self.entries.last().position;
         let epoch = self.epoch;
+        self.tell_outsider(peer);
         let Some(progress) = self.progress(peer, epoch) else {
             return;
         };
         // A backup that restarted waits as if it had just granted a lease.
         let (evicted, granted) = (progress.evicted, progress.granted);
         *progress = Progress {
-            next: last + 1,
-            matched: 0,
-            probing: true,
-            probed: false,
-            last_sent: Moment(0),
-            snapshot_sent: None,
-            confirmed: 0,
             granted,
             evicted,
+            ..Progress::new(last + 1)
         };
         self.replicate_to(peer, true);
         self.ask_for_confirmation();
@@ -274,8 +292,10 @@ impl Replica {
         let Position::Primary(leadership) = &mut self.position else {
             return;
         };
+        let voters = &self.setting.rules.voters;
         let mut holders = Vec::with_capacity(leadership.backups.len());
-        for (peer, progress) in &mut leadership.backups {
+        let backups = leadership.backups.iter_mut();
+        for (peer, progress) in backups.filter(|(peer, _)| voters.contains(peer)) {
             if progress.matched >= self.committed && !self.suspected.contains(peer) {
                 progress.evicted = false;
             }
@@ -286,7 +306,7 @@ impl Replica {
         }
         let own = Holder {
             position: self.durable,
-            counted: true,
+            counted: voters.contains(&self.setting.me),
         };
         let extent = Extent {
             own: own.position,

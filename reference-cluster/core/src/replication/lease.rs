@@ -97,13 +97,15 @@ impl Replica {
         let Position::Primary(leadership) = &self.position else {
             return false;
         };
-        let in_force = leadership.backups.values().filter(|backup| {
-            backup
-                .granted
-                .is_some_and(|sent| self.now < sent.after(terms.length))
+        let rules = &self.setting.rules;
+        let in_force = leadership.backups.iter().filter(|(peer, backup)| {
+            let granted = backup.granted;
+            let in_time = granted.is_some_and(|sent| self.now < sent.after(terms.length));
+            in_time && rules.voters.contains(peer)
         });
         // A primary promises nobody, so it counts itself.
-        in_force.count() + 1 >= self.setting.rules.majority()
+        let own = usize::from(rules.voters.contains(&self.setting.me));
+        in_force.count() + own >= rules.majority()
     }
 
     /// True where `fencing = "lease"` lets a primary carry anything out.

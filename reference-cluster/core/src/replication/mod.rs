@@ -1,6 +1,6 @@
 //! Who holds the data, who serves it, and who takes over.
 //!
-//! A [`participant::Participant`] is one node's part of the group. One machine,
+//! A [`crate::service::Service`] is one node's part of the group. One machine,
 //! [`replica::Replica`], keeps a log that a primary writes and backups follow; what makes a
 //! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] is a machine of its own.
 //!
@@ -15,6 +15,9 @@
 //! | `reads` | when may a read be answered |
 //! | `lease` | how long a primary serves without asking |
 //! | `election` | whose log is good enough to take over |
+//! | `membership` | who votes, as the log says |
+//! | `swap` | how a spare takes a lost node's place |
+//! | `redundancy` | are all copies there |
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests`, `answers` | what clients are told |
@@ -28,14 +31,16 @@ mod first_start;
 mod follower;
 mod leader;
 pub mod lease;
+mod membership;
 mod none;
-pub mod participant;
 mod primary_backup;
 pub mod raft;
 mod reads;
+mod redundancy;
 pub mod replica;
 mod requests;
 mod semi_sync;
+mod swap;
 mod takeover;
 
 use shakedown_contracts::strategy::{
@@ -49,7 +54,8 @@ use crate::interface::Peer;
 /// What a replication strategy decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The members that hold the data, in rank order; empty for a node that holds nothing.
+    /// The members that hold the data, in rank order; empty for a node that holds nothing. Of a
+    /// group whose log changes them: those in force.
     pub voters: Vec<Peer>,
     /// The one primary there can ever be, where there is only one.
     pub fixed_primary: Option<Peer>,
@@ -79,7 +85,7 @@ impl Rules {
     }
 }
 
-/// The rules of the options, for member `me` of `members`.
+/// The rules of the options, for member `me` of a group of `members`.
 pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),

@@ -10,7 +10,7 @@
 
 use super::replica::{Position, Replica};
 use crate::flaw::Flaw;
-use crate::interface::{ClientRequest, Output, RequestId};
+use crate::interface::{ClientRequest, Output, Peer, RequestId};
 use crate::message::Message;
 use crate::replication::leader::Leadership;
 use shakedown_contracts::strategy::Reads;
@@ -27,12 +27,12 @@ pub(super) struct PendingRead {
 }
 
 impl Leadership {
-    fn confirmed_by(&self, round: u64) -> usize {
-        let others = self
-            .backups
-            .values()
-            .filter(|progress| progress.confirmed >= round);
-        others.count() + 1
+    fn confirmed_by(&self, round: u64, voters: &[Peer], me: Peer) -> usize {
+        let confirmed = |peer: &Peer| {
+            let progress = self.backups.get(peer);
+            *peer == me || progress.is_some_and(|progress| progress.confirmed >= round)
+        };
+        voters.iter().filter(|peer| confirmed(peer)).count()
     }
 }
 
@@ -87,7 +87,7 @@ impl Replica {
     }
 
     /// A backup knew of no newer epoch.
-    pub(super) fn on_confirmed(&mut self, from: crate::interface::Peer, epoch: u64, round: u64) {
+    pub(super) fn on_confirmed(&mut self, from: Peer, epoch: u64, round: u64) {
         if epoch != self.epoch {
             return;
         }
@@ -107,6 +107,7 @@ impl Replica {
         let majority = self.setting.rules.majority();
         loop {
             let committed = self.committed;
+            let (voters, me) = (&self.setting.rules.voters, self.setting.me);
             let Position::Primary(leadership) = &mut self.position else {
                 return;
             };
@@ -114,7 +115,8 @@ impl Replica {
                 return;
             };
             // Rounds and indices grow along the queue; for local and leased reads nobody is asked.
-            let confirmed = read.round == 0 || leadership.confirmed_by(read.round) >= majority;
+            let confirmed =
+                read.round == 0 || leadership.confirmed_by(read.round, voters, me) >= majority;
             if committed < read.index || !confirmed {
                 return;
             }

@@ -18,6 +18,7 @@ use super::entry_log::EntryLog;
 use super::first_start::Newcomer;
 use super::leader::Leadership;
 use super::lease::Grant;
+use super::membership::Membership;
 use super::takeover::Candidacy;
 use crate::detector::watch::SelfPortrait;
 use crate::flaw::{Flaw, Planted};
@@ -72,6 +73,7 @@ pub struct Replica {
     pub(super) last_ticket: Ticket,
     pub(super) entries: EntryLog,
     pub(super) store: Store,
+    pub(super) membership: Membership,
     pub(super) committed: u64,
     checkpointed: u64,
     pub(super) durable: u64,
@@ -99,7 +101,9 @@ impl Replica {
             .map_or("", String::as_str);
         let random = Random::keyed(seed, "takeover", name);
         let leader = setting.rules.fixed_primary;
+        let membership = Membership::new(setting.rules.voters.clone());
         Replica {
+            membership,
             setting,
             random,
             now: Moment(0),
@@ -145,6 +149,11 @@ impl Replica {
         self.committed = base.position;
         self.checkpointed = base.position;
         self.entries = EntryLog::new(base, recovered.entries);
+        if !self.has(Flaw::ForgetsVoters) {
+            let entries = self.entries.tail(base.position + 1);
+            self.membership.begin(self.store.configuration(), entries);
+            self.adopt_voters();
+        }
         self.unsynced
             .push_back((self.last_ticket, self.entries.last().position));
         self.note(Event::RoleChanged {
@@ -261,13 +270,17 @@ impl Replica {
         let record = Record::Entry(entry);
         self.last_ticket = self.log.append(&record, &mut self.out);
         let Record::Entry(entry) = record else { return };
+        self.membership.written(&entry);
         self.entries.push(entry);
         self.unsynced.push_back((self.last_ticket, position));
+        self.adopt_voters();
     }
 
     /// Removes a divergent tail. On disk the next record replaces it.
     pub(super) fn truncate_from(&mut self, position: u64) {
         self.entries.truncate_from(position);
+        self.membership.truncated_from(position);
+        self.adopt_voters();
         self.unsynced.retain(|(_, unsynced)| *unsynced < position);
         self.durable = self.durable.min(position - 1);
     }
@@ -296,6 +309,9 @@ impl Replica {
                 self.store.forget_transfers();
             }
             let outcome = self.store.apply(self.committed, &entry.command);
+            if let Command::Reconfigure { .. } = entry.command {
+                self.reconfigured();
+            }
             if let Some(id) = self.take_waiting(self.committed) {
                 self.answer(id, outcome);
             }
@@ -331,6 +347,8 @@ impl Replica {
             }
         }
         self.commit_what_is_held();
+        self.judge_redundancy();
+        self.go_on_with_swap();
         self.answer_reads();
         self.entries.compact(self.committed);
         self.checkpoint_if_due(false);
@@ -348,6 +366,7 @@ impl Replica {
         let state = CheckpointState {
             point,
             store: self.store.clone(),
+            service: String::new(),
         };
         let mut records = self.promise_record();
         records.extend(
@@ -364,13 +383,20 @@ impl Replica {
 
     /// Takes over a whole state from the primary; the ticket with which it is durable.
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
-        let state = CheckpointState { point, store };
+        let state = CheckpointState {
+            point,
+            store,
+            service: String::new(),
+        };
         let records = self.promise_record();
         self.last_ticket = self
             .log
             .checkpoint(self.now, &state, &records, &mut self.out);
         self.store = state.store;
         self.entries = EntryLog::new(point, Vec::new());
+        self.membership
+            .begin(self.store.configuration(), std::iter::empty());
+        self.adopt_voters();
         self.committed = point.position;
         self.checkpointed = point.position;
         self.durable = 0;
@@ -386,6 +412,11 @@ impl Replica {
             .map(|to| Record::Promise { epoch, to })
             .into_iter()
             .collect()
+    }
+
+    /// What the log holds at a position, as far as it is in memory.
+    pub fn point(&self, position: u64) -> Option<Point> {
+        self.entries.point(position)
     }
 
     /// A disk operation is done.

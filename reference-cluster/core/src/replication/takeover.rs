@@ -25,10 +25,9 @@ use shakedown_contracts::units::Duration;
 
 use super::election::may_lead;
 use super::replica::{AfterSync, Position, Replica};
-use crate::detector::watch::SelfPortrait;
 use crate::flaw::Flaw;
 use crate::interface::{Peer, Timer};
-use crate::message::{Message, Point};
+use crate::message::{Heartbeat, Message, Point};
 
 /// Retries wait at most this many beats, and as many again by chance.
 const BACKOFF_BEATS_MAX: u64 = 4;
@@ -55,7 +54,7 @@ impl Replica {
     }
 
     /// Decides when this node would take over, as things stand.
-    fn plan_takeover(&mut self) {
+    pub(super) fn plan_takeover(&mut self) {
         self.takeover_due = None;
         let rules = &self.setting.rules;
         let able = rules.voters.contains(&self.setting.me) && self.newcomer.is_none();
@@ -188,7 +187,9 @@ impl Replica {
         let Position::Candidate(candidacy) = &mut self.position else {
             return;
         };
-        if candidacy.promises.len() < majority {
+        let voters = &self.setting.rules.voters;
+        let promises = candidacy.promises.iter();
+        if promises.filter(|peer| voters.contains(peer)).count() < majority {
             return;
         }
         if !candidacy.trial {
@@ -280,21 +281,21 @@ impl Replica {
         }
     }
 
-    /// What a datagram of the detector says about its sender's role.
-    pub fn heard(&mut self, from: Peer, sender: SelfPortrait) {
+    /// What a heartbeat says about its sender's role.
+    pub fn heard(&mut self, from: Peer, heartbeat: &Heartbeat) {
         let rules = &self.setting.rules;
-        if rules.fixed_primary.is_some() || sender.epoch < self.epoch {
+        if rules.fixed_primary.is_some() || heartbeat.epoch < self.epoch {
             return;
         }
         let primary = matches!(self.position, Position::Primary(_));
-        if !sender.primary {
+        if !heartbeat.primary {
             if self.leader == Some(from) && !primary {
                 self.set_leader(None);
             }
-        } else if sender.epoch > self.epoch && rules.fenced() {
-            self.become_backup(sender.epoch, Some(from));
+        } else if heartbeat.epoch > self.epoch && rules.fenced() {
+            self.become_backup(heartbeat.epoch, Some(from));
         } else if !primary && !self.leader_is_live() {
-            self.epoch = self.epoch.max(sender.epoch);
+            self.epoch = self.epoch.max(heartbeat.epoch);
             self.set_leader(Some(from));
         }
     }

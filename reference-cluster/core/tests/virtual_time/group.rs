@@ -34,6 +34,7 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
             lease: None,
             drift_bound: None,
         },
+        ..Strategy::default()
     }
 }
 

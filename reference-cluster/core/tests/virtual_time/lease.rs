@@ -227,6 +227,7 @@ fn a_lease_that_no_beat_renews_in_time_is_refused() {
                 address: [127, 0, 0, 1].into(),
                 peer_port: 7001,
                 heartbeat_port: 7002,
+                kind: Default::default(),
             }],
             data_directory: "data".into(),
             strategy,

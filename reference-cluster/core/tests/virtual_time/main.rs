@@ -1,5 +1,6 @@
 //! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
 
+mod automation;
 mod group;
 mod hung_disk;
 mod lease;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::event::{Event, Role};
-use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
+use shakedown_contracts::node::{Member, MemberKind, NODE_CONFIG_FORMAT, NodeConfig};
 use shakedown_contracts::random::Random;
 use shakedown_contracts::strategy::Strategy;
 use shakedown_contracts::time::Moment;
@@ -15,8 +15,9 @@ use shakedown_core::flaw::Flaw;
 use shakedown_core::interface::{
     ClientReply, ClientRequest, DiskOperation, DiskToken, Input, Output, Peer, RequestId, Timer,
 };
-use shakedown_core::message::Message;
+use shakedown_core::message::{Message, Point};
 use shakedown_core::node::Node;
+use shakedown_core::store::Command;
 
 use crate::ledger::Ledger;
 
@@ -36,6 +37,8 @@ enum Happening {
         token: DiskToken,
         operation: DiskOperation,
     },
+    /// The platform starts the process, where there is none and can be one.
+    Start,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -108,6 +111,12 @@ pub struct World {
     pub sync: Duration,
     /// Checked after every step, where there is one.
     pub ledger: Option<Ledger>,
+    /// Machines on which nobody can start a process.
+    pub down_hosts: BTreeSet<u32>,
+    /// How often a supervisor's order has started each machine's process.
+    pub started: BTreeMap<u32, u32>,
+    /// Who votes, by every change that was ever sent.
+    pub voters: BTreeMap<Point, Vec<Peer>>,
     flaw: Option<Flaw>,
     configs: Vec<NodeConfig>,
     queue: BTreeMap<(Moment, u64), (u32, u64, Happening)>,
@@ -118,6 +127,16 @@ pub struct World {
     requests: u64,
 }
 
+fn member(name: String) -> Member {
+    Member {
+        name,
+        address: [127, 0, 0, 1].into(),
+        peer_port: 7001,
+        heartbeat_port: 7002,
+        kind: MemberKind::Node,
+    }
+}
+
 impl World {
     /// A group of `size`, all started within 5 ms.
     pub fn new(size: u32, strategy: Strategy, seed: u64) -> World {
@@ -126,13 +145,21 @@ impl World {
 
     /// A group in which every node makes a mistake.
     pub fn flawed(size: u32, strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> World {
-        let member = |index: u32| Member {
-            name: format!("n{}", index + 1),
-            address: [127, 0, 0, 1].into(),
-            peer_port: 7001,
-            heartbeat_port: 7002,
+        let members = (0..size).map(|index| member(format!("n{}", index + 1)));
+        World::of(members.collect(), strategy, seed, flaw)
+    }
+
+    /// A group with a supervisor, which is the last machine.
+    pub fn supervised(size: u32, strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> World {
+        let members = (0..size).map(|index| member(format!("n{}", index + 1)));
+        let supervisor = Member {
+            kind: MemberKind::Supervisor,
+            ..member("s1".to_owned())
         };
-        let members: Vec<Member> = (0..size).map(member).collect();
+        World::of(members.chain([supervisor]).collect(), strategy, seed, flaw)
+    }
+
+    fn of(members: Vec<Member>, strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> World {
         let config = |member: &Member| NodeConfig {
             format: NODE_CONFIG_FORMAT,
             name: member.name.clone(),
@@ -155,6 +182,9 @@ impl World {
             checkpoint_takes: None,
             sync: Duration::from_millis(2),
             ledger: None,
+            down_hosts: BTreeSet::new(),
+            started: BTreeMap::new(),
+            voters: BTreeMap::new(),
             flaw,
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
@@ -164,8 +194,8 @@ impl World {
             links: BTreeMap::new(),
             requests: 0,
         };
-        world.machines.resize_with(size as usize, Machine::default);
-        for index in 0..size {
+        world.machines.resize_with(members.len(), Machine::default);
+        for index in 0..members.len() as u32 {
             world.run_for(Duration::from_millis(1));
             world.start(index);
         }
@@ -296,6 +326,16 @@ impl World {
         );
     }
 
+    /// A message that nobody in the world has sent.
+    pub fn tell(&mut self, from: u32, to: u32, message: Message) {
+        let from = Peer(from);
+        self.schedule(
+            self.now,
+            to,
+            Happening::Input(Input::Message { from, message }),
+        );
+    }
+
     pub fn request(&mut self, index: u32, request: ClientRequest) -> RequestId {
         self.requests += 1;
         let id = RequestId(self.requests);
@@ -332,6 +372,14 @@ impl World {
     fn happen(&mut self, index: u32, happening: Happening) {
         let input = match happening {
             Happening::Input(input) => input,
+            Happening::Start => {
+                let dead = self.machines[index as usize].node.is_none();
+                if dead && !self.down_hosts.contains(&index) {
+                    *self.started.entry(index).or_default() += 1;
+                    self.start(index);
+                }
+                return;
+            }
             Happening::Connected {
                 link,
                 from,
@@ -438,6 +486,13 @@ impl World {
                 }
             }
             Output::Send { to, message } => {
+                if let Message::Append { entries, .. } = &message {
+                    for entry in entries {
+                        if let Command::Reconfigure { voters, .. } = &entry.command {
+                            self.voters.insert(entry.point, voters.clone());
+                        }
+                    }
+                }
                 let at = self.now.after(self.travel());
                 let (link, last) = self.links.entry((index, to.0)).or_default();
                 *last = at.max(*last);
@@ -474,7 +529,15 @@ impl World {
             Output::Reply { id, reply } => {
                 self.replies.insert(id, (self.now, index, reply));
             }
-            Output::Note { event } => self.notes.push((self.now, index, event)),
+            Output::Note { event } => {
+                if let Event::SupervisorRestart { node, .. } = &event {
+                    let mut configs = self.configs.iter();
+                    let charge = configs.position(|config| config.name == *node);
+                    let soon = self.now.after(Duration::from_millis(2));
+                    self.schedule(soon, charge.expect("a node") as u32, Happening::Start);
+                }
+                self.notes.push((self.now, index, event));
+            }
             Output::Fatal { message } => panic!("n{} refuses: {message}", index + 1),
         }
     }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
 use shakedown_contracts::strategy::Strategy;
 
+const RECORD_VARIABLE: &str = "SHAKEDOWN_TEST_NODE_RECORD";
 const CONFIG_VARIABLE: &str = "SHAKEDOWN_TEST_NODE_CONFIG";
 /// Longest wait for anything; far above any takeover or start, for a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +41,12 @@ pub fn node_process(config: &Path) -> ExitCode {
         let _nothing_is_ever_sent = io::stdin().read(&mut [0]);
         std::process::exit(2);
     });
-    match shakedown_node::run(config, None) {
+    let options = shakedown_node::Options {
+        config: config.to_owned(),
+        events_descriptor: None,
+        record: std::env::var_os(RECORD_VARIABLE).map(PathBuf::from),
+    };
+    match shakedown_node::run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -56,6 +62,8 @@ pub struct Cluster {
     pub client_ports: Vec<u16>,
     strategy: Strategy,
     hold_unsynced: bool,
+    /// Recordings of all lives so far, where they are taken down.
+    recordings: Option<Vec<PathBuf>>,
     running: Vec<Option<Child>>,
 }
 
@@ -82,6 +90,7 @@ impl Cluster {
             address: Ipv4Addr::LOCALHOST,
             peer_port: tcp[2 * node],
             heartbeat_port: udp[node].local_addr().unwrap().port(),
+            kind: Default::default(),
         });
         Cluster {
             folder: tempfile::tempdir().unwrap(),
@@ -89,6 +98,7 @@ impl Cluster {
             client_ports: (0..nodes).map(|node| tcp[2 * node + 1]).collect(),
             strategy,
             hold_unsynced: false,
+            recordings: None,
             running: (0..nodes).map(|_| None).collect(),
         }
     }
@@ -96,6 +106,16 @@ impl Cluster {
     /// From the next start on.
     pub fn hold_unsynced(&mut self) {
         self.hold_unsynced = true;
+    }
+
+    /// Takes down every node's life from its next start on.
+    pub fn record(&mut self) {
+        self.recordings = Some(Vec::new());
+    }
+
+    /// Recordings so far, one a start.
+    pub fn recordings(&self) -> &[PathBuf] {
+        self.recordings.as_deref().unwrap_or_default()
     }
 
     /// Starts one node that does not run.
@@ -108,6 +128,13 @@ impl Cluster {
     pub fn start_with(&mut self, node: usize, mut command: Command) {
         assert!(self.running[node].is_none());
         let output = fs::File::create(self.output_path(node)).unwrap();
+        if let Some(recordings) = &mut self.recordings {
+            let life = recordings.len();
+            let name = format!("{}.{life}.recording", self.members[node].name);
+            let path = self.folder.path().join(name);
+            command.env(RECORD_VARIABLE, &path);
+            recordings.push(path);
+        }
         let child = command
             .env(CONFIG_VARIABLE, self.write_config(node))
             .stdin(Stdio::piped())
@@ -116,6 +143,11 @@ impl Cluster {
             .spawn()
             .unwrap();
         self.running[node] = Some(child);
+    }
+
+    /// Process id of a node that runs.
+    pub fn pid(&self, node: usize) -> u32 {
+        self.running[node].as_ref().unwrap().id()
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -127,7 +159,7 @@ impl Cluster {
 
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, node: usize) -> ExitStatus {
-        let pid = Pid::from_raw(self.running[node].as_ref().unwrap().id() as i32);
+        let pid = Pid::from_raw(self.pid(node) as i32);
         kill(pid, Signal::SIGTERM).unwrap();
         self.wait_for_end(node)
     }

@@ -106,6 +106,7 @@ impl Trial {
                 check_quorum: false,
                 reads: Reads::Local,
             }),
+            ..Strategy::default()
         };
         let mut setup = setup(SIZE, &strategy, seed);
         setup.disk = model.disk;
@@ -235,7 +236,7 @@ impl Trial {
             match role {
                 Role::Primary => self.lead = Some((node, time)),
                 Role::Candidate => self.candidacies += 1,
-                Role::Backup => {}
+                _ => {}
             }
         }
     }

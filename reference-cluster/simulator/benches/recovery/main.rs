@@ -125,6 +125,7 @@ fn setup_of(checkpoint: Checkpoint) -> Setup {
             checksum: Checksum::Crc32c,
         },
         replication: Replication::None {},
+        ..Strategy::default()
     };
     setup(1, &strategy, 1)
 }

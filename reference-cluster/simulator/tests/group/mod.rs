@@ -38,6 +38,7 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
             lease: None,
             drift_bound: None,
         },
+        ..Strategy::default()
     }
 }
 
@@ -56,6 +57,7 @@ pub fn setup(size: u32, strategy: &Strategy, seed: u64) -> Setup {
         address: [127, 0, 0, 1].into(),
         peer_port: 7001,
         heartbeat_port: 7002,
+        kind: Default::default(),
     };
     let members: Vec<Member> = (1..=size).map(member).collect();
     let config = |member: &Member| NodeConfig {

@@ -33,6 +33,13 @@ const TURNS_IN_A_ROW: u32 = 256;
 /// What an agent is in virtual time.
 const MECHANISM: &str = "the simulator";
 
+/// A process of a node.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    started: Moment,
+    ready: Option<Moment>,
+}
+
 /// The cluster of one trial.
 #[derive(Debug)]
 pub struct Cluster {
@@ -44,6 +51,8 @@ pub struct Cluster {
     done: BTreeMap<FaultId, ProcessFault>,
     /// Faults that are healed once the node serves.
     until_ready: BTreeMap<String, FaultId>,
+    /// When each node's process was started, and when it served.
+    lives: BTreeMap<String, Life>,
     workers: BTreeMap<String, Worker>,
     processes: BTreeSet<Process>,
     arrivals: VecDeque<Arrival>,
@@ -56,7 +65,7 @@ impl Cluster {
     /// # Errors
     /// When a node refuses its configuration.
     pub fn new(plan: &Plan, seed: u64, directory: &TrialDirectory) -> Result<Self, RunError> {
-        let configs = plan.target.nodes.iter().map(|node| {
+        let configs = plan.target.members().map(|(node, _)| {
             let mut config = reference::config(plan, seed, node, directory);
             // The simulated disk itself forgets what was not synced.
             config.hold_unsynced = false;
@@ -80,10 +89,11 @@ impl Cluster {
         let crashes = plan.faults.iter().filter(|fault| of_host(&fault.kind));
         Ok(Cluster {
             world,
-            nodes: plan.target.nodes.clone(),
+            nodes: plan.target.member_names(),
             host_crashes: crashes.map(|fault| fault.name.clone()).collect(),
             done: BTreeMap::new(),
             until_ready: BTreeMap::new(),
+            lives: BTreeMap::new(),
             workers: BTreeMap::new(),
             processes: BTreeSet::new(),
             arrivals: VecDeque::new(),
@@ -237,11 +247,52 @@ impl Cluster {
                 let report = healed(id, self.world.now(), &format!("{node} goes on"));
                 return self.say_of(node, NodeReport::Fault(report));
             }
-            Some(ProcessFault::Kill) => self.world.start(node),
+            Some(ProcessFault::Kill) => {
+                if let Some(report) = self.serves_again(node, id) {
+                    return self.say_of(node, NodeReport::Fault(report));
+                }
+                self.world.start(node);
+            }
             // It was started again at once.
             Some(ProcessFault::Restart) | None => {}
         }
         self.until_ready.insert(node.to_owned(), id.clone());
+    }
+
+    /// Of a killed node that somebody else has started meanwhile.
+    fn serves_again(&self, node: &str, id: &FaultId) -> Option<FaultReport> {
+        let Life { started, ready } = self.lives.get(node)?;
+        let at = Bracket {
+            before: *started,
+            after: (*ready)?,
+        };
+        Some(FaultReport::Healed {
+            id: id.clone(),
+            at,
+            evidence: evidence(format!("{node} serves again since before the heal")),
+        })
+    }
+
+    /// Keeps a node's life up to date.
+    fn notice(&mut self, node: &str, time: Moment, event: &Event) {
+        match event {
+            Event::NodeStarted { .. } => {
+                let life = Life {
+                    started: time,
+                    ready: None,
+                };
+                self.lives.insert(node.to_owned(), life);
+            }
+            Event::NodeReady {} => {
+                if let Some(life) = self.lives.get_mut(node) {
+                    life.ready = Some(time);
+                }
+            }
+            Event::NodeExited { .. } => {
+                self.lives.remove(node);
+            }
+            _ => {}
+        }
     }
 
     fn take_happenings(&mut self) {
@@ -259,6 +310,7 @@ impl Cluster {
     }
 
     fn event(&mut self, node: &str, time: Moment, event: Event) {
+        self.notice(node, time, &event);
         let ready = matches!(event, Event::NodeReady {});
         let by_agent = matches!(event, Event::NodeStarted { .. } | Event::NodeExited { .. });
         let stamped = StampedEvent { time, event };

@@ -12,7 +12,8 @@ use crate::flaw::Flaw;
 use crate::interface::{Output, Peer};
 
 impl Swim {
-    /// Takes a datagram: its claims first, then its errand.
+    /// Takes a datagram, also one of a companion, which watches and is no member: its claims first,
+    /// then its errand.
     pub(super) fn receive(
         &mut self,
         now: Moment,
@@ -21,7 +22,7 @@ impl Swim {
         out: &mut Vec<Output>,
     ) {
         let size = self.setting.size();
-        if from == self.setting.me || from.0 >= size {
+        if from == self.setting.me {
             return;
         }
         let mut accused = false;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detector::watch::SelfPortrait;
 use crate::interface::Peer;
+use crate::message::Heartbeat;
 
 /// Claims on one datagram.
 pub const CLAIMS_MAX: usize = 24;
@@ -79,6 +80,20 @@ pub enum Standing {
 }
 
 impl Probe {
+    /// What it says of its sender, as a heartbeat would. Nobody measures round trips by it: it is of
+    /// no incarnation.
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat {
+            ack: self.errand == (Errand::Ack {}),
+            primary: self.sender.primary,
+            incarnation: 0,
+            sequence: self.sequence,
+            epoch: self.sender.epoch,
+            position: self.sender.position,
+            progress: 0,
+        }
+    }
+
     /// As bytes of a datagram.
     pub fn encode(&self) -> Vec<u8> {
         let claims = &self.claims[..self.claims.len().min(CLAIMS_MAX)];

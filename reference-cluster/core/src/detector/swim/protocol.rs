@@ -70,7 +70,7 @@ impl Swim {
             true => options.awareness_max_multiplier,
             false => 1,
         };
-        let random = Random::keyed(group.seed, "swim", &group.names[group.me.0 as usize]);
+        let random = Random::keyed(group.seed, "swim", "");
         Ok(Swim {
             seed: group.seed,
             incarnation: 0,
@@ -183,11 +183,11 @@ impl Swim {
 
 impl Watch for Swim {
     fn start(&mut self, now: Moment) {
-        let name = &self.setting.names[self.setting.me.0 as usize];
+        let me = self.setting.me.0.to_string();
         // Another run draws anew, and its numbers are greater, so that nothing that comes for an
         // older one is taken for its own.
-        self.random = Random::keyed(self.seed, "swim", name).numbered(now.0);
-        let order = Random::keyed(self.seed, "swim order", name).numbered(now.0);
+        self.random = Random::keyed(self.seed, "swim", &me).numbered(now.0);
+        let order = Random::keyed(self.seed, "swim order", &me).numbered(now.0);
         self.rotation = Rotation::new(self.setting.size(), order);
         self.sequence = now.0;
         let phase = self
@@ -226,7 +226,7 @@ impl Watch for Swim {
     }
 
     fn act(&mut self, now: Moment, portrait: SelfPortrait, out: &mut Vec<Output>) -> bool {
-        if self.setting.size() < 2 {
+        if self.setting.is_alone() {
             return false;
         }
         self.look_at_probe(now, portrait, out);

@@ -26,7 +26,7 @@ pub struct Setting {
     pub options: Options,
     /// Names of all members.
     pub names: Arc<[String]>,
-    /// This one.
+    /// This one; a companion has a number behind the members'.
     pub me: Peer,
     /// In tests alone.
     pub planted: Planted,
@@ -47,9 +47,15 @@ impl Setting {
         })
     }
 
-    /// Members, this one too.
+    /// Members; this one too, unless it is a companion that watches and is not watched.
     pub fn size(&self) -> u32 {
         self.names.len() as u32
+    }
+
+    /// There is nobody else to watch.
+    pub fn is_alone(&self) -> bool {
+        let others = self.size() - u32::from(self.me.0 < self.size());
+        others == 0
     }
 
     /// Time to object of a suspect that enough members suspect.

@@ -14,10 +14,10 @@ use super::message::RaftMessage;
 use super::server::Raft;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
-use crate::message::{Message, Point};
+use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
-use crate::replication::participant::Participant;
+use crate::service::Service;
 
 impl Raft {
     fn enter_term_of(&mut self, message: &RaftMessage) {
@@ -57,7 +57,7 @@ impl Raft {
     }
 }
 
-impl Participant for Raft {
+impl Service for Raft {
     fn at(&mut self, now: Moment) {
         self.set_now(now);
     }
@@ -80,7 +80,7 @@ impl Participant for Raft {
     }
 
     /// Roles are told by messages of a term, not by the detector's datagrams.
-    fn heard(&mut self, _from: Peer, _sender: SelfPortrait) {}
+    fn heard(&mut self, _from: Peer, _heartbeat: &Heartbeat) {}
 
     /// The detector is measured, and does not steer.
     fn suspicion_changed(&mut self, _suspected: BTreeSet<Peer>) {}

@@ -151,6 +151,7 @@ impl Log {
         let state = CheckpointState {
             point,
             store: store.clone(),
+            service: String::new(),
         };
         self.last_ticket = self.disk.checkpoint(now, &state, &records, out);
     }

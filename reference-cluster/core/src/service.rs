@@ -1,7 +1,7 @@
-//! What a node needs of the machine that holds its data, whichever it is.
+//! What a node needs of the machine that serves its clients, whichever it is.
 //!
 //! A step sets the moment, hands over one input, lets the machine settle and takes its outputs.
-//! Invariant: nothing is sent, answered or noted but through [`Participant::take_outputs`].
+//! Invariant: nothing is sent, answered or noted but through [`Service::take_outputs`].
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,15 +10,15 @@ use std::vec::Drain;
 use shakedown_contracts::node::Status;
 use shakedown_contracts::time::Moment;
 
-use super::replica::Replica;
 use crate::detector::watch::SelfPortrait;
 use crate::interface::{ClientRequest, DiskToken, Output, Peer, RequestId};
-use crate::message::{Message, Point};
+use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
+use crate::replication::replica::Replica;
 
-/// One node's part of the group.
-pub trait Participant: Debug + Send {
+/// One node's part of what the cluster does for its clients.
+pub trait Service: Debug + Send {
     /// Sets the moment of everything that follows.
     fn at(&mut self, now: Moment);
 
@@ -31,8 +31,8 @@ pub trait Participant: Debug + Send {
     /// What was sent to a peer and not answered may be lost, and it may have lost it too.
     fn reconnected(&mut self, peer: Peer);
 
-    /// What a datagram of the detector says about its sender's role.
-    fn heard(&mut self, from: Peer, sender: SelfPortrait);
+    /// What a heartbeat says about its sender's role.
+    fn heard(&mut self, from: Peer, heartbeat: &Heartbeat);
 
     /// The detector's opinion has changed.
     fn suspicion_changed(&mut self, suspected: BTreeSet<Peer>);
@@ -68,7 +68,7 @@ pub trait Participant: Debug + Send {
     fn point(&self, position: u64) -> Option<Point>;
 }
 
-impl Participant for Replica {
+impl Service for Replica {
     fn at(&mut self, now: Moment) {
         self.at(now);
     }
@@ -85,8 +85,8 @@ impl Participant for Replica {
         self.reconnected(peer);
     }
 
-    fn heard(&mut self, from: Peer, sender: SelfPortrait) {
-        self.heard(from, sender);
+    fn heard(&mut self, from: Peer, heartbeat: &Heartbeat) {
+        self.heard(from, heartbeat);
     }
 
     fn suspicion_changed(&mut self, suspected: BTreeSet<Peer>) {
@@ -130,6 +130,6 @@ impl Participant for Replica {
     }
 
     fn point(&self, position: u64) -> Option<Point> {
-        self.entries.point(position)
+        self.point(position)
     }
 }
