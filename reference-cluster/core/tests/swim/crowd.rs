@@ -141,6 +141,14 @@ impl Crowd {
         self.step(member, None);
     }
 
+    /// Somebody who watches the members and is none.
+    pub fn join_companion(&mut self) -> u32 {
+        self.members.push(Member::default());
+        let number = self.members.len() as u32 - 1;
+        self.start(number);
+        number
+    }
+
     /// The process ends.
     pub fn kill(&mut self, member: u32) {
         self.members[member as usize] = Member::default();

@@ -213,6 +213,25 @@ fn a_stopped_member_is_suspected_but_suspects_nobody_when_it_goes_on() {
 }
 
 #[test]
+fn a_companion_finds_deaths_and_nobody_watches_it() {
+    for seed in 0..10 {
+        let mut crowd = crowd(6, &options(), seed);
+        let companion = crowd.join_companion();
+        crowd.run_for(intervals(20));
+        crowd.kill(2);
+        crowd.run_for(bound(6));
+        assert_eq!(crowd.suspected_by(companion).len(), 1, "seed {seed}");
+        crowd.start(2);
+        crowd.run_for(bound(6));
+        assert_eq!(crowd.suspected_by(companion).len(), 0, "seed {seed}");
+        crowd.kill(companion);
+        crowd.run_for(bound(6));
+        let others = crowd.opinions.iter().find(|opinion| opinion.subject != 2);
+        assert_eq!(others, None, "seed {seed}");
+    }
+}
+
+#[test]
 fn when_all_others_are_dead_the_last_one_still_takes_them_back() {
     let mut crowd = crowd(20, &options(), 5);
     crowd.run_for(intervals(10));

@@ -1,6 +1,7 @@
 //! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
 
 mod automation;
+mod gossip;
 mod group;
 mod hung_disk;
 mod lease;

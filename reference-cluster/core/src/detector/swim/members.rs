@@ -170,3 +170,103 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shakedown_contracts::strategy::Swim as Options;
+
+    use super::*;
+    use crate::detector::Group;
+    use crate::flaw::Planted;
+
+    const ALIVE: Standing = Standing::Alive {};
+    const DEAD: Standing = Standing::Dead {};
+    const MEMBER: Peer = Peer(1);
+
+    fn suspect(by: u32) -> Standing {
+        Standing::Suspect { by: Peer(by) }
+    }
+
+    fn setting() -> Setting {
+        Setting::new(&Options::default(), &Group::of_size(10)).unwrap()
+    }
+
+    /// What a member is after some claims, each a standing of an incarnation, and the last news.
+    fn after(claims: &[(Standing, u64)]) -> (Members, News) {
+        let mut members = Members::default();
+        let mut news = News::Nothing;
+        for (standing, incarnation) in claims {
+            let claim = Claim {
+                member: MEMBER,
+                incarnation: *incarnation,
+                standing: *standing,
+            };
+            news = members.learn(Moment(0), claim, &setting());
+        }
+        (members, news)
+    }
+
+    #[test]
+    fn a_claim_beats_what_is_known_as_in_section_4_2_of_the_paper() {
+        let cases: [(&[(Standing, u64)], News); 11] = [
+            // Alive needs a greater incarnation, whatever it meets.
+            (&[(ALIVE, 0)], News::Nothing),
+            (&[(suspect(2), 0), (ALIVE, 0)], News::Nothing),
+            (&[(suspect(2), 0), (ALIVE, 1)], News::Tell),
+            (&[(DEAD, 3), (ALIVE, 3)], News::Nothing),
+            (&[(DEAD, 3), (ALIVE, 4)], News::Revived),
+            // Suspect and dead beat alive of the same incarnation, and no newer one.
+            (&[(ALIVE, 5), (suspect(2), 5)], News::Tell),
+            (&[(ALIVE, 5), (suspect(2), 4)], News::Nothing),
+            (&[(ALIVE, 5), (DEAD, 4)], News::Nothing),
+            // Dead beats suspect, suspect never dead.
+            (&[(suspect(2), 0), (DEAD, 0)], News::Died),
+            (&[(DEAD, 0), (suspect(2), 7)], News::Nothing),
+            (&[(DEAD, 0), (DEAD, 7)], News::Nothing),
+        ];
+        for (claims, expected) in cases {
+            assert_eq!(after(claims).1, expected, "{claims:?}");
+        }
+    }
+
+    #[test]
+    fn where_stale_claims_are_believed_a_refuted_accusation_kills() {
+        let mut setting = setting();
+        setting.planted = Planted::from(Some(Flaw::StaleClaimsBelieved));
+        let (mut members, _) = after(&[(ALIVE, 5)]);
+        let claim = Claim {
+            member: MEMBER,
+            incarnation: 4,
+            standing: DEAD,
+        };
+        assert_eq!(members.learn(Moment(0), claim, &setting), News::Died);
+    }
+
+    #[test]
+    fn an_accuser_counts_once_and_enough_of_them_are_enough() {
+        let until = |claims: &[(Standing, u64)]| after(claims).0.next_expiry().unwrap().0;
+        let seconds = |seconds: u64| seconds * 1_000_000_000;
+        // 4 s at least, six times as long at first; two confirmations of others make it the least.
+        assert_eq!(until(&[(suspect(2), 0)]), seconds(24));
+        assert_eq!(until(&[(suspect(2), 0), (suspect(2), 0)]), seconds(24));
+        let twice = until(&[(suspect(2), 0), (suspect(3), 0)]);
+        assert!((seconds(11)..seconds(12)).contains(&twice), "{twice}");
+        let all = [(suspect(2), 0), (suspect(3), 0), (suspect(4), 0)];
+        assert_eq!(until(&all), seconds(4));
+        let more = [all[0], all[1], all[2], (suspect(5), 0)];
+        assert_eq!(after(&more).1, News::Nothing);
+    }
+
+    #[test]
+    fn an_accusation_names_the_newest_incarnation_and_dies_with_an_objection() {
+        let (members, _) = after(&[(suspect(2), 3), (suspect(2), 5)]);
+        let accusation = members.accusation(MEMBER).unwrap();
+        assert_eq!(
+            (accusation.incarnation, accusation.standing),
+            (5, suspect(2))
+        );
+        let (members, _) = after(&[(suspect(2), 3), (ALIVE, 4)]);
+        assert_eq!(members.accusation(MEMBER), None);
+        assert_eq!(members.next_expiry(), None);
+    }
+}
