@@ -166,6 +166,11 @@ impl Agent {
             }
             NodeOrder::Start => self.start()?,
             NodeOrder::Inject { id, action } => self.inject(id, action)?,
+            NodeOrder::Disturb { id, fault } => {
+                let kind = fault.name();
+                let reason = format!("{kind} is available in the simulation stage alone");
+                self.report_unverified(id, Unverified { reason })?;
+            }
             NodeOrder::Heal { id } => self.heal(id)?,
             NodeOrder::Shutdown => return Ok(Next::End),
         }

@@ -26,6 +26,10 @@ pub const TESTS: &[Test] = &[
         pause_forker,
     ),
     (
+        "a_killed_node_that_somebody_else_has_started_is_healed_as_it_is",
+        started_by_another,
+    ),
+    (
         "a_restart_replaces_the_process_and_heals_by_readiness",
         restart,
     ),
@@ -252,6 +256,25 @@ fn never_ready() {
     );
     let reason = unverified(agent.fault_report());
     assert!(reason.contains("not ready within 300ms"), "{reason}");
+}
+
+fn started_by_another() {
+    let mut agent = Agent::new("plain");
+    let first = agent.start_node();
+    // It runs: an order to start it changes nothing.
+    agent.order(&NodeOrder::Start);
+    effective(agent.inject("k", ProcessFault::Kill));
+    assert_eq!(agent.exits().len(), 1);
+    agent.order(&NodeOrder::Start);
+    let second = agent.started(2);
+    assert_ne!(first, second);
+    let (at, observed) = healed(agent.heal("k"));
+    assert!(
+        at.before <= at.after && observed.contains("generation 2"),
+        "{observed}"
+    );
+    assert!(!thread_states(second).is_empty(), "the same one runs on");
+    assert_eq!(agent.exits().len(), 1);
 }
 
 fn ledger_entries() {

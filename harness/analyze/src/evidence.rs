@@ -1,12 +1,16 @@
 //! Whether a trial's recording is enough to judge it by, and whether the target survived it.
 //!
-//! Doubts make the experiment unknown; a node that died by itself makes it fail.
+//! Doubts make the experiment unknown; a node that died by itself makes it fail, unless its disk
+//! failed it or gave back what it must not believe: then to stop is right, and what the stop cost is
+//! measured like any other outage.
 
 use std::collections::BTreeSet;
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::FaultId;
+use shakedown_contracts::fault::{FaultId, FaultKind};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::plan::{Plan, Start};
+use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
 use crate::reachability::node_of;
@@ -123,6 +127,9 @@ pub fn deaths(trial: &Trial<'_>) -> Vec<Finding> {
                 expected: false,
             } => {
                 let node = node_of(trial, &record.source).unwrap_or(record.source.clone());
+                if provoked(trial, &node, record.time) {
+                    return None;
+                }
                 Some(Finding {
                     trial: trial.index,
                     kind: NODE_DIED.to_owned(),
@@ -139,8 +146,28 @@ pub fn deaths(trial: &Trial<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// Whether a fault of the node's host had given it reason to stop by then.
+fn provoked(trial: &Trial<'_>, node: &str, at: Moment) -> bool {
+    trial.timeline.injected.iter().any(|injected| {
+        let reason = match &injected.fault.kind {
+            FaultKind::Host(fault) => fault.may_end_node(),
+            _ => false,
+        };
+        // Damage stays when the fault is over.
+        let lasting = matches!(
+            injected.fault.kind,
+            FaultKind::Host(HostFault::DiskCorrupt { .. })
+        );
+        let in_time = lasting || at <= injected.gone_by(trial.timeline.ended);
+        let met = injected.nodes.iter().any(|met| met == node);
+        reason && met && injected.effective.before <= at && in_time
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use shakedown_contracts::host_fault::Damage;
+
     use super::*;
     use crate::made::MadeTrial;
 
@@ -204,5 +231,31 @@ mod tests {
             deaths(&made.trial())[0].explanation,
             "n2 died by itself at 4.100s: signal 6; see 1/logs/n2.log"
         );
+    }
+
+    #[test]
+    fn a_node_that_ends_because_its_disk_failed_it_is_excused_while_the_fault_lasts() {
+        let full = || FaultKind::Host(HostFault::DiskFull {});
+        let damage = Damage::BitFlip;
+        let altered = || FaultKind::Host(HostFault::DiskCorrupt { damage });
+        let hang = || FaultKind::Host(HostFault::DiskHang {});
+        for (kind, node, at, found) in [
+            (full(), "n1", 3_500, 0),
+            (full(), "n1", 2_900, 1),
+            (full(), "n1", 4_100, 1),
+            (full(), "n2", 3_500, 1),
+            (altered(), "n1", 4_100, 0),
+            (hang(), "n1", 3_500, 1),
+        ] {
+            let mut made = MadeTrial::new();
+            made.fault(kind, &["n1"], 3_000, 4_000);
+            let status = "exit code 1".to_owned();
+            let event = Event::NodeExited {
+                status,
+                expected: false,
+            };
+            made.event(&format!("node-agent {node}"), at, event);
+            assert_eq!(deaths(&made.trial()).len(), found, "{node} at {at}");
+        }
     }
 }

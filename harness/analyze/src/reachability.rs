@@ -2,7 +2,9 @@
 //!
 //! A suspicion is false when the subject was live and reachable by the observer. Kill, pause,
 //! restart and partition take that away; delay and loss do not: the node is live and reachable,
-//! only slow, and a detector that suspects it is wrong. Losing every packet is a partition. A node that died by itself is not live.
+//! only slow, and a detector that suspects it is wrong. Losing every packet is a partition. A node
+//! that died by itself is not live, nor is one whose disk hangs; one whose disk is slow is. A wrong
+//! clock excuses nobody: what is suspected by it is suspected falsely.
 //!
 //! Invariant: where the links that a partition cut are not known for certain, every pair it may
 //! have cut is left out, of the suspicions and of the exposure alike: a suspicion is never called
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 
 use shakedown_contracts::event::{Event, EventRecord};
 use shakedown_contracts::fault::{FaultKind, PartitionShape};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
@@ -93,7 +96,8 @@ pub fn separates(injected: &Injected<'_>, nodes: &[String], one: &str, other: &s
         }
         FaultKind::Partition { shape, .. } => cuts(shape, injected, nodes, one, other),
         FaultKind::Loss { loss, .. } if loss.loss.as_f64() >= 1.0 => met(one) || met(other),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } => false,
+        FaultKind::Host(HostFault::DiskHang {}) => met(one) || met(other),
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => false,
     }
 }
 

@@ -9,6 +9,7 @@ pub fn value(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Milliseconds if value >= 1_000.0 => format!("{:.3}s", value / 1_000.0),
         Unit::Milliseconds => format!("{value:.1}ms"),
+        Unit::Seconds => format!("{value:.3}s"),
         Unit::Count => plain(value),
         Unit::PerHour => format!("{} per hour", plain(value)),
         Unit::PerSecond => format!("{} per second", plain(value)),
@@ -22,6 +23,9 @@ pub fn condition(unit: Unit, condition: Condition) -> String {
     let bound = match unit {
         Unit::Milliseconds if condition.bound >= 0.0 => {
             Duration::from_nanos((condition.bound * 1e6).round() as u64).to_string()
+        }
+        Unit::Seconds if condition.bound >= 0.0 => {
+            Duration::from_nanos((condition.bound * 1e9).round() as u64).to_string()
         }
         Unit::Ratio => format!("{}%", plain(condition.bound * 100.0)),
         _ => plain(condition.bound),
@@ -70,6 +74,7 @@ mod tests {
         };
         assert_eq!(condition(Unit::Count, none), "== 0");
         assert_eq!(condition(Unit::Milliseconds, none), "== 0s");
+        assert_eq!(condition(Unit::Seconds, none), "== 0s");
         let share = Condition {
             comparison: Comparison::AtMost,
             bound: 0.015,

@@ -8,6 +8,8 @@
 pub enum Availability {
     /// It works.
     Now,
+    /// It works in the `simulation` stage; the others refuse it.
+    InSimulation,
     /// The format has it; this version refuses it.
     NotYet,
 }
@@ -27,6 +29,14 @@ const fn now(name: &'static str, meaning: &'static str) -> Choice {
     Choice {
         name,
         availability: Availability::Now,
+        meaning,
+    }
+}
+
+const fn simulated(name: &'static str, meaning: &'static str) -> Choice {
+    Choice {
+        name,
+        availability: Availability::InSimulation,
         meaning,
     }
 }
@@ -68,14 +78,15 @@ pub const FAULTS: &[Choice] = &[
     not_yet("bandwidth", "links become narrow"),
     not_yet("reset", "live connections are cut"),
     not_yet("dns", "names do not resolve"),
-    not_yet("disk-latency", "the disk is slow"),
-    not_yet("disk-fault", "the disk returns errors"),
-    not_yet("disk-full", "the disk is full"),
+    simulated("disk-hang", "no disk operation completes"),
+    simulated("disk-latency", "the disk is slow"),
+    simulated("disk-fault", "the disk returns errors"),
+    simulated("disk-full", "the disk is full"),
     not_yet("disk-lose-unsynced", "the disk forgets what was not synced"),
-    not_yet("disk-corrupt", "the disk returns altered bytes"),
-    not_yet("clock-bump", "the clock jumps"),
+    simulated("disk-corrupt", "the disk returns altered bytes"),
+    simulated("clock-bump", "the clock jumps"),
     not_yet("clock-strobe", "the clock jumps to and fro"),
-    not_yet("clock-rate", "the clock runs fast or slow"),
+    simulated("clock-rate", "the clock runs fast or slow"),
     not_yet("cpu", "the processor is taken"),
     not_yet("memory", "memory is short"),
     not_yet("file-descriptors", "descriptors run out"),
@@ -120,7 +131,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "a restarted node is empty"),
             now("redo", "write-ahead log and checkpoints"),
-            not_yet("undo-redo", "rollback log of transactions in flight"),
+            now("undo-redo", "rollback log of transactions in flight"),
         ],
     ),
     (
@@ -135,19 +146,19 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
     (
         "transactions",
         &[
-            now("none", "transactions within one group only"),
-            not_yet("two-phase-commit", "a coordinator asks, then decides"),
-            not_yet("three-phase-commit", "with a phase before the decision"),
-            not_yet("paxos-commit", "the decision is replicated"),
-            not_yet("saga", "steps with compensations"),
+            now("none", "each side of a transfer is written on its own"),
+            now("two-phase-commit", "a coordinator asks, then decides"),
+            now("three-phase-commit", "with a phase before the decision"),
+            now("paxos-commit", "the votes are kept by a majority"),
+            now("saga", "steps with compensations"),
         ],
     ),
     (
         "redundancy",
         &[
-            now("none", "no copies but replication's"),
-            not_yet("quorum", "read and write quorums"),
-            not_yet("erasure", "Reed–Solomon shards"),
+            now("none", "each key on one node, without a primary"),
+            now("quorum", "read and write quorums"),
+            now("erasure", "Reed–Solomon shards"),
         ],
     ),
     (

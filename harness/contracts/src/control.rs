@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Evidence, StampedEvent};
 use crate::fault::{FaultId, Link, LinkEffect};
 use crate::history::OperationRecord;
+use crate::host_fault::HostFault;
 use crate::plan::{Workload, WorkloadKind};
 use crate::time::{Bracket, Moment};
 use crate::units::Duration;
@@ -149,6 +150,13 @@ pub enum NodeOrder {
         id: FaultId,
         /// What.
         action: ProcessFault,
+    },
+    /// Do this to the node's host, report `effective` once it was seen, or `unverified`.
+    Disturb {
+        /// Which fault.
+        id: FaultId,
+        /// What.
+        fault: HostFault,
     },
     /// Undo it, verify, report `healed`: a killed node is started and healed once it is ready.
     Heal {

@@ -182,8 +182,33 @@ pub enum Event {
         records: u64,
         /// Bytes of log read.
         bytes: u64,
+        /// Operations in flight whose effects were rolled back.
+        #[serde(default)]
+        undone: u64,
         /// How long it took.
         took: Duration,
+    },
+    /// A participant of a transaction has promised to commit it when told to.
+    #[serde(rename = "transaction.prepared")]
+    TransactionPrepared {
+        /// Which; the same on every node.
+        transaction: String,
+    },
+    /// A participant that promised still does not know the decision, and begins to ask for it.
+    #[serde(rename = "transaction.in-doubt")]
+    TransactionInDoubt {
+        /// Which.
+        transaction: String,
+        /// When it promised, or came back with the promise from its disk.
+        since: Moment,
+    },
+    /// A participant that was in doubt is so no longer.
+    #[serde(rename = "transaction.resolved")]
+    TransactionResolved {
+        /// Which.
+        transaction: String,
+        /// True: it was committed here. False: aborted.
+        committed: bool,
     },
     /// A balancer gives a backend nothing more to do.
     #[serde(rename = "balancer.ejected")]
@@ -201,7 +226,8 @@ pub enum Event {
         /// Why it had none.
         reason: Ejection,
     },
-    /// Fewer nodes than wanted are in step with the data, as seen by who leads them.
+    /// Fewer nodes than wanted are in step with the data, as seen by who leads them; where nobody
+    /// leads, by each node for itself.
     #[serde(rename = "redundancy.degraded")]
     RedundancyDegraded {
         /// Nodes that hold it and are in step.
@@ -242,6 +268,18 @@ pub enum Event {
         spare: String,
         /// Why.
         reason: ReplaceReason,
+    },
+    /// A copy's checksum was wrong: it is not answered with until others have given it back.
+    #[serde(rename = "copy.damaged")]
+    CopyDamaged {
+        /// Of which key.
+        key: String,
+    },
+    /// A damaged copy was given back by others.
+    #[serde(rename = "copy.repaired")]
+    CopyRepaired {
+        /// Of which key.
+        key: String,
     },
     /// A spare has taken a node's place in its group. Told by whoever leads when that is committed, perhaps
     /// again by who leads next.
@@ -298,6 +336,11 @@ impl Event {
             Event::SupervisorGaveUp { .. } => "supervisor.gave_up",
             Event::SupervisorReplace { .. } => "supervisor.replace",
             Event::MemberReplaced { .. } => "member.replaced",
+            Event::CopyDamaged { .. } => "copy.damaged",
+            Event::CopyRepaired { .. } => "copy.repaired",
+            Event::TransactionPrepared { .. } => "transaction.prepared",
+            Event::TransactionInDoubt { .. } => "transaction.in-doubt",
+            Event::TransactionResolved { .. } => "transaction.resolved",
         }
     }
 }
@@ -319,6 +362,8 @@ pub const AFTER_EVENTS: &[&str] = &[
     "supervisor.restart",
     "supervisor.replace",
     "member.replaced",
+    "transaction.prepared",
+    "transaction.in-doubt",
 ];
 
 /// Why a balancer gives a backend nothing to do.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_fault::HostFault;
 use crate::units::{Duration, Ratio};
 
 /// Identity of one injection in one trial: the fault's name and its occurrence, counted from 0.
@@ -64,6 +65,9 @@ pub enum FaultKind {
         #[serde(flatten)]
         links: LinkSelection,
     },
+    /// Disk or clock of the selected nodes fail them.
+    #[serde(untagged)]
+    Host(HostFault),
 }
 
 impl FaultKind {
@@ -76,13 +80,17 @@ impl FaultKind {
             FaultKind::Partition { .. } => "partition",
             FaultKind::Delay { .. } => "delay",
             FaultKind::Loss { .. } => "loss",
+            FaultKind::Host(fault) => fault.name(),
         }
     }
 
     /// Whether it meets packets on their way rather than processes.
     pub fn acts_on_links(&self) -> bool {
         match self {
-            FaultKind::Kill { .. } | FaultKind::Pause {} | FaultKind::Restart {} => false,
+            FaultKind::Kill { .. }
+            | FaultKind::Pause {}
+            | FaultKind::Restart {}
+            | FaultKind::Host(_) => false,
             FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => true,
         }
     }

@@ -124,6 +124,8 @@ pub struct JournalEntry {
     pub id: u64,
     /// What it added to the account.
     pub delta: i64,
-    /// Position of the transfer in the group's log: both sides of one transfer carry the same.
+    /// Position of the transfer in the group's log, or with accounts on several nodes the time at
+    /// which it was committed: both sides of one transfer carry the same. Where nothing makes them
+    /// one (no protocol, sagas) each side has the time at which its node changed it.
     pub position: u64,
 }

@@ -13,6 +13,7 @@ pub mod fate;
 pub mod fault;
 pub mod frame;
 pub mod history;
+pub mod host_fault;
 pub mod metric;
 pub mod node;
 pub mod plan;

@@ -12,6 +12,9 @@ pub enum Unit {
     /// Milliseconds; conditions write a duration.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Seconds; conditions write a duration.
+    #[serde(rename = "s")]
+    Seconds,
     /// A count; conditions write a plain number.
     #[serde(rename = "count")]
     Count,
@@ -131,6 +134,30 @@ pub const METRICS: &[MetricDescription] = &[
         "faults after which the copies were not all there again until somebody took the fault away",
     ),
     metric(
+        "recovery.replay",
+        Unit::Milliseconds,
+        false,
+        &[],
+        true,
+        "longest time that a restarted node took to read its disk and replay its log",
+    ),
+    metric(
+        "recovery.records",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "most records that a restarted node replayed",
+    ),
+    metric(
+        "recovery.undone",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "most operations in flight that a restarted node rolled back",
+    ),
+    metric(
         "availability.gap",
         Unit::Milliseconds,
         false,
@@ -187,6 +214,14 @@ pub const METRICS: &[MetricDescription] = &[
         "acknowledged writes absent at the end",
     ),
     metric(
+        "reads.stale",
+        Unit::Count,
+        false,
+        &["register"],
+        true,
+        "reads of values that had certainly been replaced before they began",
+    ),
+    metric(
         "transactions.atomicity_violations",
         Unit::Count,
         false,
@@ -201,6 +236,14 @@ pub const METRICS: &[MetricDescription] = &[
         &["bank"],
         true,
         "snapshots whose total is not the bank's",
+    ),
+    metric(
+        "transactions.in_doubt_seconds",
+        Unit::Seconds,
+        false,
+        &["bank"],
+        true,
+        "longest time a participant that had promised was not told the decision",
     ),
     metric(
         "operations.ok",

@@ -13,6 +13,9 @@
 //! | `POST /v1/accounts/read` | [`ReadAccountsRequest`] | [`AccountsAnswer`], one snapshot |
 //! | `POST /v1/call/{key}` | | [`Answer`] of the backend that served it (a balancer alone) |
 //!
+//! With `transactions` every node carries out transfers and reads of accounts on all nodes, and there are
+//! no keys.
+//!
 //! Every error answer is an [`ApiError`]. 421: this node is not the primary. 409: refused by the
 //! data. 400: not understood. 502: no backend served it. 503: certainly not done. 504: may have been
 //! done.

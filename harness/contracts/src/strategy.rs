@@ -24,15 +24,16 @@ pub use balancing::{
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
+    RecoveryLog,
 };
-pub use redundancy::Redundancy;
+pub use redundancy::{AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy};
 pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
 pub use swim::Swim;
-pub use transactions::Transactions;
+pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

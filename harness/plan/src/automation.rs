@@ -4,8 +4,7 @@
 //! that has such a log, and refuses older primaries.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Automation, Detector, Fencing, Redundancy, Replication, Strategy, Supervisor,
-    Transactions,
+    Acknowledge, Automation, Detector, Fencing, Replication, Strategy, Supervisor,
 };
 
 use crate::reader::TableReader;
@@ -90,8 +89,9 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
     if spares == 0 {
         return;
     }
-    let other = !matches!(strategy.redundancy, None | Some(Redundancy::None {}))
-        || !matches!(strategy.transactions, None | Some(Transactions::None {}));
+    let other = strategy.redundancy.is_some()
+        || strategy.transactions.is_some()
+        || strategy.balancing.is_some();
     let refused = match &strategy.replication {
         _ if other => Some("spares stand by for one group of primary and backups alone"),
         Replication::PrimaryBackup {

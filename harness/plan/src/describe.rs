@@ -104,13 +104,17 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
     let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
-    if let Some(balancing) = &strategy.balancing {
-        field(out, "balancing", &options(balancing));
-        others.retain(|other| *other != "balancing");
-    }
-    if let Some(automation) = &strategy.automation {
-        field(out, "automation", &options(automation));
-        others.retain(|other| *other != "automation");
+    let present = [
+        ("transactions", strategy.transactions.as_ref().map(options)),
+        ("redundancy", strategy.redundancy.as_ref().map(options)),
+        ("balancing", strategy.balancing.as_ref().map(options)),
+        ("automation", strategy.automation.as_ref().map(options)),
+    ];
+    for (name, options) in present {
+        if let Some(options) = options {
+            field(out, name, &options);
+            others.retain(|other| *other != name);
+        }
     }
     if !others.is_empty() {
         field(out, "others", &format!("{}: none", others.join(", ")));
@@ -351,6 +355,7 @@ fn bound(condition: &Condition, unit: Option<Unit>) -> String {
     let number = condition.bound;
     let bound = match unit {
         Some(Unit::Milliseconds) => Duration::from_nanos((number * 1e6).round() as u64).to_string(),
+        Some(Unit::Seconds) => Duration::from_nanos((number * 1e9).round() as u64).to_string(),
         Some(Unit::Ratio) => Ratio::new(number).map_or(number.to_string(), |r| r.to_string()),
         Some(Unit::PerHour) => format!("{number} an hour"),
         Some(Unit::PerSecond) => format!("{number}/s"),

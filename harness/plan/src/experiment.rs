@@ -8,7 +8,8 @@ use crate::overlay::{Laid, slug};
 use crate::problem::{Found, Log, ProblemKind};
 use crate::reader::{Placed, TableReader, find_available};
 use crate::{
-    Overrides, Source, expectation, fault, gate, nemesis, phases, schedule, target, workload,
+    Overrides, Source, expectation, fault, gate, nemesis, phases, redundancy, schedule, target,
+    workload,
 };
 
 /// Ten thousand trials of ten seconds are a day; more is a mistake.
@@ -38,8 +39,9 @@ pub(crate) fn read(
     let workload = workload::read(&reader, &target);
     let phases = phases::read(&reader);
     let endpoints = fault::Endpoints::new(&target, &workload.groups);
-    let mut planned = fault::read(&reader, &endpoints, &phases);
-    let nemesis = nemesis::read(&reader, &planned, &endpoints, &phases);
+    let on = stage.unwrap_or(Stage::Local);
+    let mut planned = fault::read(&reader, &endpoints, &phases, on);
+    let nemesis = nemesis::read(&reader, &planned, &endpoints, (&phases, on));
     fault::check_together(&reader, &planned, &phases);
     let trials = schedule::trials(seed, trials, &planned, &nemesis, &phases);
     planned.extend(nemesis.faults_in(&trials));
@@ -48,6 +50,7 @@ pub(crate) fn read(
         .map(|planned| planned.fault.clone())
         .collect();
     fault::check_against_target(&reader, &planned, &target);
+    redundancy::check_nodes(&reader, &target);
     let context = gate::Context {
         target: &target,
         workload: &workload,
@@ -77,7 +80,7 @@ pub(crate) fn read(
         title: title.to_owned(),
         source: source.path.to_owned(),
         seed,
-        stage: stage.unwrap_or(Stage::Local),
+        stage: on,
         target,
         workload,
         phases,

@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
-use shakedown_contracts::catalogue;
+use shakedown_contracts::catalogue::{self, Availability};
 use shakedown_contracts::event::AFTER_EVENTS;
 use shakedown_contracts::fault::{
     Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, PartitionShape, Selector,
 };
-use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Target};
+use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Stage, Target};
 use shakedown_contracts::strategy::Replication;
 use shakedown_contracts::units::Duration;
 
+use crate::problem::Log;
 use crate::reader::{TableReader, quoted};
-use crate::{partition, selector, suggestion};
+use crate::{host_fault, partition, selector, suggestion};
 
 /// Names that faults may speak of.
 #[derive(Debug)]
@@ -61,16 +62,26 @@ pub(crate) enum Timing {
 const EVENTS_NOT_YET: &[&str] = &["transaction", "saga", "read", "write"];
 
 /// All faults of the experiment, in file order.
-pub(crate) fn read(root: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Vec<Planned> {
+pub(crate) fn read(
+    root: &TableReader<'_>,
+    endpoints: &Endpoints,
+    phases: &Phases,
+    stage: Stage,
+) -> Vec<Planned> {
     let mut planned = Vec::new();
     for table in root.tables("fault") {
-        planned.extend(read_one(&table, endpoints, phases));
+        planned.extend(read_one(&table, endpoints, phases, stage));
         table.finish();
     }
     planned
 }
 
-fn read_one(table: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> Option<Planned> {
+fn read_one(
+    table: &TableReader<'_>,
+    endpoints: &Endpoints,
+    phases: &Phases,
+    stage: Stage,
+) -> Option<Planned> {
     let name = table.text("name");
     if !table.has("kind") {
         let names: Vec<&str> = catalogue::FAULTS.iter().map(|choice| choice.name).collect();
@@ -78,7 +89,10 @@ fn read_one(table: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> 
         table.ignore_rest();
         return None;
     }
-    let Some(kind) = table.available("kind", "fault", catalogue::FAULTS) else {
+    let kind = table.available("kind", "fault", catalogue::FAULTS);
+    let place = table.place("kind");
+    let here = |kind: &&str| available_in(stage, kind, &place, &table.key("kind"), table.log);
+    let Some(kind) = kind.filter(here) else {
         table.ignore_rest();
         return None;
     };
@@ -101,6 +115,25 @@ fn read_one(table: &TableReader<'_>, endpoints: &Endpoints, phases: &Phases) -> 
         duration,
         span: table.place("name"),
     })
+}
+
+/// Whether the stage has this kind of fault; the problem is logged.
+pub(crate) fn available_in(
+    stage: Stage,
+    kind: &str,
+    span: &Range<usize>,
+    key: &str,
+    log: &Log,
+) -> bool {
+    let simulated = catalogue::find(catalogue::FAULTS, kind)
+        .is_some_and(|choice| choice.availability == Availability::InSimulation);
+    let here = stage == Stage::Simulation || !simulated;
+    if !here {
+        let message = format!("fault `{kind}` is not available yet in stage `local`");
+        let hint = "available with --stage simulation, or `stage = \"simulation\"` in the file";
+        log.unavailable(span, key, message, hint.to_owned());
+    }
+    here
 }
 
 fn check_name(table: &TableReader<'_>, name: &str) {
@@ -132,10 +165,11 @@ fn read_kind(
             delay: read_delay(table),
             links: read_links(table, endpoints),
         },
-        _ => FaultKind::Loss {
+        "loss" => FaultKind::Loss {
             loss: read_loss(table),
             links: read_links(table, endpoints),
         },
+        _ => FaultKind::Host(host_fault::read(table, kind)?),
     };
     Some((
         kind,
@@ -379,13 +413,25 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
 
 /// Faults that this target and these clients leave without effect.
 pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
+    host_fault::check_damage(root, planned, target.nodes.len());
+    host_fault::check_use(root, planned, target);
     let alone = target.strategy.replication == Replication::None {};
+    let peers = target.strategy.transactions.is_some() || target.strategy.redundancy.is_some();
     for planned in planned {
         if target.strategy.balancing.is_some() {
             check_behind_balancer(root, planned, target);
             continue;
         }
-        if alone && planned.fault.nodes == Selector::Backups {
+        let by_role = matches!(planned.fault.nodes, Selector::Primary | Selector::Backups);
+        if peers && by_role {
+            let message = format!(
+                "`{}` acts on nodes by role, and with transactions or redundancy all are peers",
+                planned.fault.name
+            );
+            let hint = "name nodes, as in `nodes = [\"n1\"]`, or draw some".to_owned();
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint));
+        } else if alone && planned.fault.nodes == Selector::Backups {
             let message = format!(
                 "`{}` acts on backups, and without replication there are none",
                 planned.fault.name

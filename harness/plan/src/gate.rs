@@ -24,11 +24,8 @@ pub(crate) struct Context<'c> {
 /// Metrics of the format that this version does not measure.
 const METRICS_NOT_YET: &[&str] = &[
     "recovery.steady_state",
-    "recovery.redundancy",
     "recovery.budget",
     "writes.resurrected",
-    "reads.stale",
-    "transactions.in_doubt_seconds",
     "imbalance",
 ];
 

@@ -11,11 +11,12 @@ use shakedown_contracts::fault::{
     Crash, CutBehavior, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss,
     PartitionShape, Selector,
 };
-use shakedown_contracts::plan::{Fault, Injection, Phases, Start, Trial};
+use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
+use shakedown_contracts::plan::{Fault, Injection, Phases, Stage, Start, Trial};
 use shakedown_contracts::random::Random;
 use shakedown_contracts::units::{Duration, Ratio};
 
-use crate::fault::{Endpoints, Planned, Timing};
+use crate::fault::{self, Endpoints, Planned, Timing};
 use crate::reader::{TableReader, find_available};
 
 /// Half of it is the fault; shorter than this and injection itself takes longer.
@@ -36,12 +37,12 @@ pub(crate) fn read(
     root: &TableReader<'_>,
     fixed: &[Planned],
     endpoints: &Endpoints,
-    phases: &Phases,
+    (phases, stage): (&Phases, Stage),
 ) -> Nemesis {
     let Some(table) = root.table("nemesis") else {
         return Nemesis::default();
     };
-    let faults = read_faults(&table, fixed, endpoints);
+    let faults = read_faults(&table, fixed, endpoints, stage);
     let interval = table.duration("interval").map(|placed| placed.value);
     let interval = interval.unwrap_or(Duration::from_secs(2));
     let slots = phases.fault.as_nanos() / interval.as_nanos().max(1);
@@ -79,7 +80,12 @@ pub(crate) fn read(
     }
 }
 
-fn read_faults(table: &TableReader<'_>, fixed: &[Planned], endpoints: &Endpoints) -> Vec<Planned> {
+fn read_faults(
+    table: &TableReader<'_>,
+    fixed: &[Planned],
+    endpoints: &Endpoints,
+    stage: Stage,
+) -> Vec<Planned> {
     let hint = "list fault kinds: `faults = [\"kill\", \"pause\", \"partition\"]`";
     if !table.has("faults") {
         table.missing("faults", hint);
@@ -96,6 +102,9 @@ fn read_faults(table: &TableReader<'_>, fixed: &[Planned], endpoints: &Endpoints
         let Some(name) = find_available(&kind, &key, "fault", catalogue::FAULTS, table.log) else {
             continue;
         };
+        if !fault::available_in(stage, name, &kind.span, &key, table.log) {
+            continue;
+        }
         let links = matches!(name, "partition" | "delay" | "loss");
         if links && endpoints.nodes.len() < 2 {
             let message = format!("`{name}` needs links between nodes, and there is one node");
@@ -103,6 +112,11 @@ fn read_faults(table: &TableReader<'_>, fixed: &[Planned], endpoints: &Endpoints
             table.log.invalid(&kind.span, &key, message, hint);
         }
         let fault = default_fault(name);
+        if matches!(&fault.kind, FaultKind::Host(host) if host.may_end_node()) {
+            let message = format!("`{name}` can end a node, and the nemesis starts none again");
+            let hint = Some("add it as a `[[fault]]`, with a `restart` after it".to_owned());
+            table.log.invalid(&kind.span, &key, message, hint);
+        }
         if faults
             .iter()
             .chain(fixed)
@@ -148,18 +162,43 @@ fn default_fault(kind: &str) -> Fault {
             },
             links: links(),
         },
-        _ => FaultKind::Loss {
+        "loss" => FaultKind::Loss {
             loss: Loss {
                 loss: ratio(0.2),
                 correlation: ratio(0.0),
             },
             links: links(),
         },
+        _ => FaultKind::Host(default_host_fault(kind)),
     };
     Fault {
         name: format!("nemesis-{kind}"),
         kind: fault,
         nodes: Selector::One,
+    }
+}
+
+fn default_host_fault(kind: &str) -> HostFault {
+    match kind {
+        "disk-latency" => HostFault::DiskLatency {
+            latency: Duration::from_millis(50),
+            jitter: Duration::from_millis(20),
+        },
+        "disk-fault" => HostFault::DiskFault {
+            errno: Errno::Io,
+            methods: vec![DiskMethod::Sync],
+            times: Some(1),
+        },
+        "disk-full" => HostFault::DiskFull {},
+        "disk-corrupt" => HostFault::DiskCorrupt {
+            damage: Damage::BitFlip,
+        },
+        "clock-rate" => HostFault::ClockRate { rate: 0.995 },
+        "clock-bump" => HostFault::ClockBump {
+            delta: Duration::from_millis(100),
+            direction: BumpDirection::Forward,
+        },
+        _ => HostFault::DiskHang {},
     }
 }
 

@@ -342,7 +342,7 @@ impl<'t> TableReader<'t> {
     }
 }
 
-/// A name of the catalogue that this version has.
+/// A name of the catalogue that this version has, in some stage at least.
 pub(crate) fn find_available(
     text: &Placed<&str>,
     key: &str,
@@ -353,10 +353,10 @@ pub(crate) fn find_available(
     let now = || {
         choices
             .iter()
-            .filter(|choice| choice.availability == Availability::Now)
+            .filter(|choice| choice.availability != Availability::NotYet)
     };
     match choices.iter().find(|choice| choice.name == text.value) {
-        Some(choice) if choice.availability == Availability::Now => Some(choice.name),
+        Some(choice) if choice.availability != Availability::NotYet => Some(choice.name),
         Some(choice) => {
             let names: Vec<&str> = now().map(|choice| choice.name).collect();
             let message = format!("{what} `{}` is not available yet", choice.name);

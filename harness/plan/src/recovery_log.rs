@@ -1,7 +1,8 @@
 //! `[target.strategy] recovery_log`: its options, and what makes a checkpoint rule that cannot work.
 
 use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
+    RecoveryLog,
 };
 use shakedown_contracts::units::{Bytes, Duration};
 
@@ -9,12 +10,10 @@ use crate::reader::{TableReader, quoted};
 
 /// The default log, with the default checkpoint written as its value.
 pub(crate) fn default() -> RecoveryLog {
-    RecoveryLog::Redo {
-        fsync: Fsync::default(),
+    RecoveryLog::Redo(LogOptions {
         checkpoint: default_checkpoint(),
-        mean_time_between_failures: None,
-        checksum: Checksum::default(),
-    }
+        ..LogOptions::default()
+    })
 }
 
 fn default_checkpoint() -> Checkpoint {
@@ -28,6 +27,21 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> RecoveryLog {
     if kind == "none" {
         return RecoveryLog::None {};
     }
+    let options = options(part);
+    match kind {
+        "undo-redo" => {
+            if options.checkpoint == Checkpoint::None && part.has("checkpoint") {
+                let message = "`undo-redo` without checkpoints has nothing to undo";
+                let hint = "give a checkpoint rule, or use kind \"redo\"";
+                part.invalid("checkpoint", message, hint);
+            }
+            RecoveryLog::UndoRedo(options)
+        }
+        _ => RecoveryLog::Redo(options),
+    }
+}
+
+fn options(part: &TableReader<'_>) -> LogOptions {
     let fsync = part.choice(
         "fsync",
         &[
@@ -41,12 +55,14 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str) -> RecoveryLog {
         "checksum",
         &[("crc32c", Checksum::Crc32c), ("none", Checksum::None)],
     );
+    let fsync = fsync.unwrap_or_default();
     let checkpoint = checkpoint(part);
-    RecoveryLog::Redo {
-        fsync: fsync.unwrap_or_default(),
+    LogOptions {
+        fsync,
         checkpoint,
         mean_time_between_failures: mean_time_between_failures(part, checkpoint),
         checksum: checksum.unwrap_or_default(),
+        on_fsync_error: on_fsync_error(part, fsync),
     }
 }
 
@@ -68,6 +84,22 @@ fn checkpoint(part: &TableReader<'_>) -> Checkpoint {
         }
     });
     written.unwrap_or_else(default_checkpoint)
+}
+
+fn on_fsync_error(part: &TableReader<'_>, fsync: Fsync) -> OnFsyncError {
+    const KEY: &str = "on_fsync_error";
+    let written = part.choice(
+        KEY,
+        &[
+            ("panic", OnFsyncError::Panic),
+            ("retry", OnFsyncError::Retry),
+        ],
+    );
+    if fsync == Fsync::Never && written.is_some() {
+        let message = format!("`{KEY}` has no effect with `fsync = \"never\"`");
+        part.invalid(KEY, message, "leave one of the two out");
+    }
+    written.unwrap_or_default()
 }
 
 fn mean_time_between_failures(part: &TableReader<'_>, checkpoint: Checkpoint) -> Option<Duration> {

@@ -48,6 +48,8 @@ fn bound(written: &str, unit: Unit) -> Option<f64> {
             .parse::<Duration>()
             .ok()
             .map(Duration::as_millis_f64),
+        Unit::Seconds if written == "0" => Some(0.0),
+        Unit::Seconds => written.parse::<Duration>().ok().map(Duration::as_secs_f64),
         Unit::Ratio => written.parse::<Ratio>().ok().map(Ratio::as_f64),
         Unit::Count => written.parse::<u64>().ok().map(|count| count as f64),
         Unit::PerHour | Unit::PerSecond | Unit::Factor => written.parse::<f64>().ok(),
@@ -56,7 +58,7 @@ fn bound(written: &str, unit: Unit) -> Option<f64> {
 
 fn unit_name(unit: Unit) -> &'static str {
     match unit {
-        Unit::Milliseconds => "duration",
+        Unit::Milliseconds | Unit::Seconds => "duration",
         Unit::Ratio => "share",
         Unit::Count => "count",
         Unit::PerHour => "number of events an hour",
@@ -67,7 +69,7 @@ fn unit_name(unit: Unit) -> &'static str {
 
 fn example(unit: Unit) -> &'static str {
     match unit {
-        Unit::Milliseconds => "\"< 2s\" or \"<= 200ms\"",
+        Unit::Milliseconds | Unit::Seconds => "\"< 2s\" or \"<= 200ms\"",
         Unit::Ratio => "\">= 95%\"",
         Unit::Count => "\"= 0\" or \"< 10\"",
         Unit::PerHour => "\"< 3.5\"",

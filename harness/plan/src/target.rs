@@ -3,11 +3,11 @@
 use shakedown_contracts::catalogue::{self, Choice};
 use shakedown_contracts::node::MemberKind;
 use shakedown_contracts::plan::{Companion, Target};
-use shakedown_contracts::strategy::{Automation, Redundancy, Strategy, Transactions};
+use shakedown_contracts::strategy::{Automation, Strategy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{automation, balancing, detector, recovery_log, replication};
+use crate::{automation, balancing, detector, recovery_log, redundancy, replication, transactions};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -103,9 +103,10 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             ("replication", Some(kind)) => {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
             }
-            // These have only their control group so far, which takes no options.
-            ("transactions", Some(_)) => strategy.transactions = Some(Transactions::None {}),
-            ("redundancy", Some(_)) => strategy.redundancy = Some(Redundancy::None {}),
+            ("transactions", Some(kind)) => {
+                strategy.transactions = Some(transactions::read(&part, kind));
+            }
+            ("redundancy", Some(kind)) => strategy.redundancy = Some(redundancy::read(&part, kind)),
             ("balancing", Some(kind)) => strategy.balancing = Some(balancing::read(&part, kind)),
             ("automation", Some(kind)) => {
                 strategy.automation = Some(automation::read(&part, kind, nodes, &strategy));
@@ -114,7 +115,9 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
         }
         part.finish();
     }
+    redundancy::check_alone(&table, &mut strategy);
     balancing::complete(&table, &mut strategy);
+    transactions::without_replication(&table, &mut strategy);
     table.finish();
     strategy
 }

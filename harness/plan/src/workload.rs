@@ -7,8 +7,8 @@ use shakedown_contracts::plan::{ClientGroup, Target, Workload, WorkloadKind};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::suggestion;
 use crate::tree::Value;
+use crate::{redundancy, suggestion};
 
 /// Clients are tasks of a worker process; beyond this the harness measures itself.
 const CLIENTS_MAX: u32 = 10_000;
@@ -21,6 +21,8 @@ const MIX_TOLERANCE: f64 = 1e-3;
 
 /// The operations of each workload with their shares, as [`WorkloadKind`] documents them.
 const REGISTER_MIX: &[(&str, f64)] = &[("read", 0.5), ("write", 0.3), ("cas", 0.2)];
+/// Where nobody can compare and set in one step.
+const PLAIN_REGISTER_MIX: &[(&str, f64)] = &[("read", 0.5), ("write", 0.5)];
 const REQUESTS_MIX: &[(&str, f64)] = &[("call", 1.0)];
 const BANK_MIX: &[(&str, f64)] = &[("read", 0.5), ("transfer", 0.5)];
 
@@ -39,6 +41,9 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
     let (kind, mix) = match name {
         Some("requests") => (requests(&table), read_mix(&table, "requests", REQUESTS_MIX)),
         Some("bank") => (bank(&table), read_mix(&table, "bank", BANK_MIX)),
+        Some(_) if target.strategy.redundancy.is_some() && !table.has("mix") => {
+            (register(&table), shares(PLAIN_REGISTER_MIX))
+        }
         Some(_) => (register(&table), read_mix(&table, "register", REGISTER_MIX)),
         None => {
             // What its options mean is not known, or not yet.
@@ -49,6 +54,11 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
             )
         }
     };
+    redundancy::check_workload(&table, target, &kind, mix.contains_key("cas"));
+    if target.strategy.transactions.is_some() && matches!(kind, WorkloadKind::Register { .. }) {
+        let message = "with `transactions` the cluster holds accounts, not registers";
+        table.invalid("kind", message, "set `workload.kind = \"bank\"`");
+    }
     let clients = table.integer("clients", 1, CLIENTS_MAX).unwrap_or(8);
     let timeout = table
         .duration_above_zero("timeout")

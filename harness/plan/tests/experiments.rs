@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use shakedown_contracts::plan::{Plan, Start};
+use shakedown_contracts::strategy::Replication;
 use shakedown_contracts::units::Duration;
 use shakedown_plan::{Overrides, PlanError, ProblemKind, Source, compile, describe};
 
@@ -191,6 +192,34 @@ fn a_balancer_is_a_companion_in_front_of_backends_that_keep_nothing() {
 }
 
 #[test]
+fn transactions_are_read_with_their_defaults_and_with_every_option() {
+    let transactions = |options: &str| {
+        let text = format!(
+            "[target.strategy]\ntransactions = {{ {options} }}\n[workload]\nkind = \"bank\"\n[[fault]]\nkind = \"kill\"\nnodes = \"one\"\n"
+        );
+        let plan = plan(&text);
+        assert_eq!(plan.target.strategy.replication, Replication::None {});
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+        let described = describe(&plan);
+        let mut lines = described.lines().map(str::trim);
+        lines.find_map(|line| Some(line.strip_prefix("transactions")?.trim().to_owned()))
+    };
+    insta::assert_debug_snapshot!(
+        "transactions",
+        [
+            transactions("kind = \"none\""),
+            transactions("kind = \"saga\", idempotent = false"),
+            transactions("kind = \"two-phase-commit\""),
+            transactions(
+                "kind = \"two-phase-commit\", concurrency = \"snapshot\", prepare_timeout = \"200ms\", decision_retry = \"20ms\", hold_before_decision = \"100ms\", cooperative_termination = true, in_doubt = \"heuristic-abort\", lock_ttl = \"300ms\""
+            ),
+            transactions("kind = \"paxos-commit\", lock_ttl = \"300ms\""),
+        ]
+    );
+}
+
+#[test]
 fn the_same_file_and_seed_give_the_same_plan_and_another_seed_another() {
     assert_eq!(plans(WHOLE), plans(WHOLE));
     let source = Source {
@@ -297,11 +326,11 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         with_fault("stage = \"ssh\""),
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
-        with_fault("[target.strategy]\ntransactions = { kind = \"two-phase-commit\", shards = 2 }"),
+        with_fault("[target.strategy]\nreplication = { kind = \"chain\", shards = 2 }"),
         with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
         with_fault("[nemesis]\nfaults = [\"clock-bump\"]"),
         "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),
-        "[[fault]]\nkind = \"kill\"\nafter = \"transaction.prepared\"\n".to_owned(),
+        "[[fault]]\nkind = \"kill\"\nafter = \"transaction.committed\"\n".to_owned(),
         "[[fault]]\nkind = \"kill\"\nnodes = \"coordinator\"\n".to_owned(),
         with_fault("[[gate]]\nmetric = \"recovery.steady_state\"\nrequire = \"< 2s\""),
         with_fault("[[gate]]\nmetric = \"consistency\"\nrequire = \"serializable\""),
@@ -369,4 +398,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn faults_of_hosts_are_there_in_simulation_and_refused_with_the_way_there_elsewhere() {
+    let text =
+        "[[fault]]\nkind = \"disk-fault\"\nmethods = [\"sync\"]\ntimes = 2\nnodes = [\"n1\"]\n";
+    let error = plans(text).unwrap_err();
+    let problem = &error.problems[0];
+    assert_eq!(problem.kind, ProblemKind::Unavailable);
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("--stage simulation"), "{error}");
+    let source = Source {
+        path: "e.toml",
+        text,
+        name: "e",
+    };
+    let overrides = Overrides {
+        stage: Some("simulation".into()),
+        ..Overrides::default()
+    };
+    let plans = compile(&source, &overrides).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plans[0].faults[0].kind.name(), "disk-fault");
+    // The plan survives its file.
+    let json = serde_json::to_string(&plans[0]).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plans[0]);
+    assert!(describe(&plans[0]).contains("disk-fault on n1"));
 }

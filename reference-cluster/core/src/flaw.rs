@@ -95,6 +95,17 @@ flaws! {
     /// recovery_log/redo: a checkpoint begins the new log without the last of the records that
     /// belong into it.
     CheckpointDropsRecord = "checkpoint-drops-record",
+    /// recovery_log/undo_redo: a checkpoint with effects of operations in flight goes to the disk
+    /// before what they found; a host that dies in between has nothing to roll back with.
+    StealsUnlogged = "steals-unlogged",
+    /// recovery_log/rollback: effects of operations in flight stay in the state at a restart.
+    UndoSkipped = "undo-skipped",
+    /// recovery_log/rollback: operations in flight are rolled back oldest first; where two changed
+    /// the same, the younger one's before-image stays.
+    UndoesForwards = "undoes-forwards",
+    /// node's disk, of the simulated world alone: the folder is not synced after a rename; a host that
+    /// dies finds the checkpoint and the log of before.
+    FolderUnsynced = "folder-unsynced",
     /// replication/replica: a promise is not written down; after a restart the node may promise the
     /// same epoch again.
     ForgetsPromise = "forgets-promise",
@@ -180,6 +191,46 @@ flaws! {
     SwapsInOneStep = "swaps-in-one-step",
     /// replication/swap: a spare votes before it has caught up; writes wait for it meanwhile.
     SpareVotesEarly = "spare-votes-early",
+    /// transactions/participant: YES is sent before the promise is durable; a host that dies forgets
+    /// it, and the others commit.
+    VotesBeforeSync = "votes-before-sync",
+    /// transactions/coordinator: the decision to commit is not written down; a coordinator that
+    /// comes back presumes abort.
+    DecisionNotWritten = "decision-not-written",
+    /// transactions/coordinator: the first YES is enough.
+    DecidesOnFirstVote = "decides-on-first-vote",
+    /// transactions/participant: a coordinator that is asked about a transaction it does not know
+    /// presumes that it was committed.
+    PresumesCommit = "presumes-commit",
+    /// transactions/doubt: promises that are read back from disk are kept without their locks.
+    ForgetsLocks = "forgets-locks",
+    /// transactions/takeover: whoever ends a transaction does not look at which votes are kept.
+    TakeoverForgetsVotes = "takeover-forgets-votes",
+    /// transactions/reads: a read of many accounts locks none of them.
+    ReadsWithoutLocks = "reads-without-locks",
+    /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
+    SagasForgotten = "sagas-forgotten",
+    /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
+    CountsOneCopy = "counts-one-copy",
+    /// redundancy/coordinating: a writer takes the next version from the first that answers; who has
+    /// missed a write takes a version that is older than it.
+    VersionFromOneCopy = "version-from-one-copy",
+    /// redundancy/coordinating: a read returns what too few nodes hold, and sees to nothing.
+    ReadsNotWrittenBack = "reads-not-written-back",
+    /// redundancy/holding: what comes last stays, also when it is older.
+    OlderOverwrites = "older-overwrites",
+    /// redundancy/holding: shards of the version before go with the first of the next one, of which
+    /// there may never be enough.
+    OldShardsDropped = "old-shards-dropped",
+    /// redundancy/holding: a node that let go of shards does not say so; who hears of them from too few
+    /// others takes a version that is older still.
+    RetirementUntold = "retirement-untold",
+    /// redundancy/repairing: what is kept for a node that was away is never handed over.
+    HintsNotDelivered = "hints-not-delivered",
+    /// redundancy/notes: no checksum is looked at when copies are read back.
+    DamageBelieved = "damage-believed",
+    /// redundancy/comparing: what is found to differ stays as it is.
+    DifferencesIgnored = "differences-ignored",
 }
 
 /// The mistake that a node makes, if any.

@@ -98,9 +98,14 @@ pub enum Input {
         /// Which.
         timer: Timer,
     },
-    /// A disk operation is done. Failures never come here: the driver ends the process (a failed
-    /// fsync must not be retried).
+    /// A disk operation is done.
     DiskDone {
+        /// Which.
+        token: DiskToken,
+    },
+    /// A sync or probe failed. Comes only where `on_fsync_error = "retry"` (wrong on purpose): at any
+    /// other failure the driver ends the process, because a failed fsync must not be retried.
+    DiskFailed {
         /// Which.
         token: DiskToken,
     },

@@ -11,6 +11,8 @@ pub mod interface;
 pub mod message;
 pub mod node;
 pub mod recovery_log;
+pub mod redundancy;
 pub mod replication;
 pub mod service;
 pub mod store;
+pub mod transactions;

@@ -11,8 +11,10 @@ use shakedown_contracts::time::Moment;
 use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
 use crate::detector::swim::packet::Probe;
+use crate::redundancy::message::RedundancyMessage;
 use crate::replication::raft::message::RaftMessage;
 use crate::store::{Command, Store};
+use crate::transactions::message::TransactionMessage;
 
 /// Bytes of an encoded [`Heartbeat`].
 pub const HEARTBEAT_BYTES: usize = 48;
@@ -230,6 +232,10 @@ pub enum Message {
     Balancing(BalancingMessage),
     /// Between a supervisor, a primary and nodes that do not vote.
     Automation(AutomationMessage),
+    /// Between the nodes of a transaction.
+    Transactions(TransactionMessage),
+    /// Between nodes that keep values without a primary.
+    Redundancy(RedundancyMessage),
 }
 
 #[cfg(test)]

@@ -21,13 +21,17 @@ use crate::detector::{Group, watch};
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
-use crate::recovery_log::record::{Recovered, recover};
+use crate::recovery_log::record::{Recovered, recover_planted};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
+use crate::redundancy::keeper::Keeper;
+use crate::redundancy::setting::Setting as KeeperSetting;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::transactions::setting::Setting as TransactionSetting;
+use crate::transactions::transactor::Transactor;
 
 /// Why a node cannot be built from its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -127,7 +131,7 @@ impl Node {
         if empty {
             return self.service.start(Recovered::default(), None);
         }
-        match recover(self.checksum, checkpoints, log) {
+        match recover_planted(self.checksum, checkpoints, log, self.planted) {
             Ok(mut recovered) => {
                 if self.planted.has(Flaw::ReplayStopsEarly) {
                     recovered.entries.pop();
@@ -136,13 +140,19 @@ impl Node {
                 let event = Event::RecoveryCompleted {
                     records: recovered.records,
                     bytes: recovered.log_bytes,
+                    undone: recovered.undone,
                     took: Duration::ZERO,
                 };
                 out.push(Output::Note { event });
                 let log_bytes = recovered.log_bytes;
                 let torn = log_bytes < log.len() as u64 && !self.planted.has(Flaw::TornTailKept);
                 let nothing = recovered.checkpoint.is_none() && recovered.records == 0;
-                let found = (!nothing || torn).then_some(Found { log_bytes, torn });
+                let compensations = std::mem::take(&mut recovered.compensations);
+                let found = (!nothing || torn).then_some(Found {
+                    log_bytes,
+                    torn,
+                    compensations,
+                });
                 self.service.start(recovered, found);
             }
             Err(error) => out.push(Output::Fatal {
@@ -190,6 +200,11 @@ impl Node {
                     self.service.disk_done(token);
                 }
             }
+            Input::DiskFailed { token } => {
+                if !self.watch.disk_failed(token) {
+                    self.service.disk_failed(token);
+                }
+            }
             Input::Request { id, request } => self.service.request(id, request),
         }
     }
@@ -226,6 +241,14 @@ fn service(
         return Ok(balancing::service(options, config, backends, planted));
     }
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.redundancy {
+        let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Keeper::new(setting, log)));
+    }
+    if let Some(options) = &strategy.transactions {
+        let setting = TransactionSetting::new(options, node_names(config), me, planted)?;
+        return Ok(Box::new(Transactor::new(setting, log, config.seed)));
+    }
     match &strategy.replication {
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;

@@ -49,6 +49,10 @@ pub trait Service: Debug + Send {
     /// A disk operation is done.
     fn disk_done(&mut self, token: DiskToken);
 
+    /// A sync failed, and the driver goes on. A service that takes no notice never says that what
+    /// rests on it is written down.
+    fn disk_failed(&mut self, _token: DiskToken) {}
+
     /// A client asks.
     fn request(&mut self, id: RequestId, request: ClientRequest);
 
@@ -107,6 +111,10 @@ impl Service for Replica {
 
     fn disk_done(&mut self, token: DiskToken) {
         self.disk_done(token);
+    }
+
+    fn disk_failed(&mut self, token: DiskToken) {
+        self.disk_failed(token);
     }
 
     fn request(&mut self, id: RequestId, request: ClientRequest) {

@@ -5,6 +5,8 @@
 //! Invariant: the same commands in the same order give the same store; a transfer changes both
 //! accounts or none, and an id is carried out at most once.
 
+mod image;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use shakedown_contracts::node::{
 
 use crate::automation::message::Swap;
 use crate::interface::Peer;
+pub use image::Image;
 
 /// What a log entry does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

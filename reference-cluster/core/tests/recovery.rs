@@ -124,11 +124,7 @@ fn a_checkpoint_stands_for_the_log_before_it_and_the_one_before_stands_in() {
         let point = Point { epoch, position };
         encode_checkpoint(
             Checksum::Crc32c,
-            &CheckpointState {
-                point,
-                store: store.clone(),
-                service: String::new(),
-            },
+            &CheckpointState::new(point, store.clone()),
         )
     };
     // The log from before the checkpoint is still there: the host died between the two renames.

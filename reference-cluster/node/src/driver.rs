@@ -17,7 +17,7 @@ use std::path::Path;
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::time::Moment;
-use shakedown_core::interface::{ClientReply, DiskToken, Input, Output, Peer, RequestId, Timer};
+use shakedown_core::interface::{ClientReply, Input, Output, Peer, RequestId, Timer};
 use shakedown_core::message::{Datagram, Message};
 use shakedown_core::node::Node;
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::api::{self, OpenRequest};
 use crate::clock;
 use crate::config::{Config, peer_address};
-use crate::disk::{self, Disk, Recovered};
+use crate::disk::{self, Completed, Completion, Disk, Recovered, Treatment};
 use crate::error::NodeError;
 use crate::events::EventSink;
 use crate::heartbeats::Heartbeats;
@@ -66,7 +66,12 @@ pub async fn serve(
         path: config.path.clone(),
         message: error.to_string(),
     })?;
-    let (disk, recovered) = disk::open(&config.node.data_directory, config.node.hold_unsynced)?;
+    let log = config.node.strategy.recovery_log.options();
+    let treatment = Treatment {
+        hold_unsynced: config.node.hold_unsynced,
+        on_fsync_error: log.map(|log| log.on_fsync_error).unwrap_or_default(),
+    };
+    let (disk, recovered) = disk::open(&config.node.data_directory, treatment)?;
     let recording = record.map(|path| Recording::begin(path, &config.node));
     let (peer_events, inbox) = peers::inbox();
     let (ask, requests) = api::queue();
@@ -120,7 +125,7 @@ struct Driver<'e> {
 /// What ended a wait.
 enum Woken {
     ToLook,
-    Disk(Result<DiskToken, NodeError>),
+    Disk(Completion),
     Peer(PeerEvent),
     Request(OpenRequest),
 }
@@ -209,11 +214,11 @@ impl Driver<'_> {
         Ok(!due.is_empty())
     }
 
-    fn take_completion(
-        &mut self,
-        completion: Result<DiskToken, NodeError>,
-    ) -> Result<(), NodeError> {
-        self.step(Input::DiskDone { token: completion? })
+    fn take_completion(&mut self, completion: Completion) -> Result<(), NodeError> {
+        self.step(match completion? {
+            Completed::Done(token) => Input::DiskDone { token },
+            Completed::Failed(token) => Input::DiskFailed { token },
+        })
     }
 
     fn take_peer_event(&mut self, event: PeerEvent) -> Result<(), NodeError> {
@@ -290,9 +295,15 @@ impl Driver<'_> {
         let now = clock::now();
         let event = match event {
             // The core has no clock of its own within a step.
-            Event::RecoveryCompleted { records, bytes, .. } => Event::RecoveryCompleted {
+            Event::RecoveryCompleted {
                 records,
                 bytes,
+                undone,
+                ..
+            } => Event::RecoveryCompleted {
+                records,
+                bytes,
+                undone,
                 took: now.since(self.began),
             },
             other => other,

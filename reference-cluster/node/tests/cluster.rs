@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use local_cluster::{Client, Cluster, value, wait_until};
 use serde_json::{Value, json};
 use shakedown_contracts::strategy::{
-    Acknowledge, Detector, Election, Fencing, Fsync, Raft, Reads, RecoveryLog, Replication,
-    Strategy,
+    Acknowledge, Detector, Election, Fencing, Fsync, LogOptions, Raft, Reads, RecoveryLog,
+    Replication, Strategy,
 };
 use shakedown_contracts::units::Duration;
 use shakedown_node::Replayed;
@@ -332,12 +332,10 @@ fn a_whole_group_that_was_killed_recovers_from_its_logs() {
 
 fn holding_unsynced_bytes_turns_a_kill_into_the_loss_of_what_was_not_synced() {
     for (hold_unsynced, expected) in [(true, Value::Null), (false, json!(1))] {
-        let recovery_log = RecoveryLog::Redo {
+        let recovery_log = RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Never,
-            checkpoint: Default::default(),
-            mean_time_between_failures: None,
-            checksum: Default::default(),
-        };
+            ..LogOptions::default()
+        });
         let mut cluster = Cluster::prepare(
             1,
             Strategy {

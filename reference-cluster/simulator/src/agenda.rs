@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Moment;
 use shakedown_core::interface::Timer;
 
@@ -24,6 +25,8 @@ pub(crate) enum Due {
     Timer { node: u32, timer: Timer },
     /// The disk has done what it was doing.
     Disk { node: u32, generation: u32 },
+    /// A clock is looked at, to see what a fault does to it.
+    ClockReading { node: u32, id: FaultId },
     /// A process has read its disk.
     Boot { node: u32, generation: u32 },
     /// The next attempt to connect.

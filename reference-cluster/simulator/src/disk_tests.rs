@@ -18,8 +18,8 @@ fn run(disk: &mut Disk, operations: Vec<DiskOperation>) -> Vec<u64> {
         disk.submit(DiskToken(token), operation);
     }
     let mut tokens = Vec::new();
-    while disk.begin(&DiskModel::default()).is_some() {
-        disk.finish(|token| tokens.push(token.0));
+    while disk.begin(&DiskModel::default(), Moment(0)).is_some() {
+        disk.finish(Moment(0), |token| tokens.push(token.0));
     }
     tokens
 }
@@ -39,10 +39,13 @@ fn operations_complete_in_order_and_appends_that_wait_together_as_one() {
     assert_eq!(tokens, [0, 1, 2, 3]);
     disk.submit(DiskToken(7), append(b"d"));
     disk.submit(DiskToken(8), append(b"e"));
-    assert!(disk.begin(&DiskModel::default()).is_some());
-    assert!(disk.begin(&DiskModel::default()).is_none(), "one at a time");
+    assert!(disk.begin(&DiskModel::default(), Moment(0)).is_some());
+    assert!(
+        disk.begin(&DiskModel::default(), Moment(0)).is_none(),
+        "one at a time"
+    );
     let mut tokens = Vec::new();
-    disk.finish(|token| tokens.push(token.0));
+    disk.finish(Moment(0), |token| tokens.push(token.0));
     assert_eq!(tokens, [7, 8]);
     assert_eq!(disk.content().1, b"abcde");
 }
@@ -55,7 +58,7 @@ fn a_kill_loses_nothing_appended_unless_it_was_held_back() {
             &mut disk,
             vec![append(b"ab"), DiskOperation::Sync, append(b"c")],
         );
-        disk.kill();
+        disk.kill(Moment(0));
         assert_eq!(disk.content().1, left);
     }
 }
@@ -72,7 +75,7 @@ fn a_host_crash_leaves_what_was_synced_and_some_prefix_of_the_rest() {
             &mut disk,
             vec![append(&synced), DiskOperation::Sync, append(&unsynced)],
         );
-        disk.crash(Unsynced::Torn);
+        disk.crash(Unsynced::Torn, Moment(0));
         let log = disk.content().1;
         assert!(
             log.starts_with(&synced),
@@ -103,7 +106,7 @@ fn a_crash_can_be_told_to_leave_nothing_or_only_whole_bytes() {
                 &mut disk,
                 vec![append(b"ab"), DiskOperation::Sync, append(b"cdef")],
             );
-            disk.crash(unsynced);
+            disk.crash(unsynced, Moment(0));
             let log = disk.content().1;
             assert!(b"abcdef".starts_with(&log) && (2..=most).contains(&log.len()));
         }
@@ -128,8 +131,8 @@ fn after_an_interrupted_checkpoint() -> std::collections::BTreeSet<(Vec<Vec<u8>>
             ],
         );
         disk.submit(DiskToken(9), checkpoint(2, b"c"));
-        assert!(disk.begin(&DiskModel::default()).is_some());
-        disk.crash(Unsynced::Torn);
+        assert!(disk.begin(&DiskModel::default(), Moment(0)).is_some());
+        disk.crash(Unsynced::Torn, Moment(0));
         disk.content()
     };
     (0..200).map(left).collect()
@@ -138,9 +141,12 @@ fn after_an_interrupted_checkpoint() -> std::collections::BTreeSet<(Vec<Vec<u8>>
 #[test]
 fn a_checkpoint_is_there_or_not_and_the_log_before_it_goes_only_afterwards() {
     let old = (vec![vec![1]], b"b".to_vec());
+    // The folder has the second rename and not the first.
+    let without_the_previous = (vec![vec![2]], b"b".to_vec());
     let new_with_the_old_log = (vec![vec![2], vec![1]], b"b".to_vec());
     let new = (vec![vec![2], vec![1]], b"c".to_vec());
-    let expected = [old, new_with_the_old_log, new].into_iter().collect();
+    let states = [old, without_the_previous, new_with_the_old_log, new];
+    let expected = states.into_iter().collect();
     assert_eq!(after_an_interrupted_checkpoint(), expected);
 }
 
@@ -156,7 +162,7 @@ fn a_truncation_cuts_held_bytes_first_and_is_durable() {
             DiskOperation::TruncateLog { length: 4 },
         ],
     );
-    disk.kill();
+    disk.kill(Moment(0));
     assert_eq!(disk.content().1, b"abcd");
 }
 
@@ -170,6 +176,6 @@ fn a_checkpoint_costs_its_syncs_and_its_bytes() {
     let bytes = vec![0; 2 << 20];
     let log = Vec::new();
     disk.submit(DiskToken(1), DiskOperation::Checkpoint { bytes, log });
-    let took = disk.begin(&model);
+    let took = disk.begin(&model, Moment(0));
     assert_eq!(took, Some(Duration::from_micros(4 * 400 + 2_000)));
 }

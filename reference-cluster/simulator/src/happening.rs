@@ -1,6 +1,7 @@
 //! What a world tells its caller: what nodes and their agents would report, and what clients hear.
 
 use shakedown_contracts::event::Event;
+use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Moment;
 use shakedown_core::interface::ClientReply;
 
@@ -20,6 +21,14 @@ pub enum Happening {
         time: Moment,
         /// What.
         event: Event,
+    },
+    /// A fault of a node's host was seen to do something, for the first time: `World::effect` says
+    /// what.
+    Disturbed {
+        /// Whose host.
+        node: String,
+        /// Which fault.
+        id: FaultId,
     },
     /// A call has ended. A call that is cancelled has no answer.
     Answer {

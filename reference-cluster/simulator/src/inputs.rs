@@ -40,6 +40,8 @@ impl World {
             },
             Notice::Message(from, message) => Input::Message { from, message },
             Notice::DiskDone(token) => Input::DiskDone { token },
+            Notice::DiskFailed(token) => Input::DiskFailed { token },
+            Notice::DiskBroken(words) => return self.end_by_itself(node, words),
             Notice::Timer(timer) => Input::Timer { timer },
             Notice::Connected(to) => {
                 return self.tell_of(node, to, |peer| Input::Reconnected { peer });
@@ -66,22 +68,28 @@ impl World {
 
     /// One step of a node.
     pub(crate) fn step(&mut self, node: u32, input: Input) {
-        let Process::Running(process) = &mut self.machines[node as usize].process else {
+        let machine = &mut self.machines[node as usize];
+        let now = machine.clock.read(self.now);
+        let Process::Running(process) = &mut machine.process else {
             return;
         };
         self.trace.input(self.now, node, &input);
         let mut outputs = std::mem::take(&mut self.outputs);
-        process.step_into(self.now, input, &mut outputs);
+        process.step_into(now, input, &mut outputs);
         for output in outputs.drain(..) {
             self.trace.output(&output);
             if let Output::Fatal { message } = output {
-                self.machines[node as usize].last_words = Some(message);
-                self.end_process(node, Death::Process, ("exit code 1", false));
+                self.end_by_itself(node, message);
                 break;
             }
             self.carry_out(node, output);
         }
         self.outputs = outputs;
+    }
+
+    fn end_by_itself(&mut self, node: u32, last_words: String) {
+        self.machines[node as usize].last_words = Some(last_words);
+        self.end_process(node, Death::Process, ("exit code 1", false));
     }
 
     fn carry_out(&mut self, node: u32, output: Output) {
@@ -106,7 +114,8 @@ impl World {
                 }
             }
             Output::SetTimer { timer, at } => {
-                if let Some(at) = machine.timers.set(timer, at.max(self.now)) {
+                let when = machine.clock.when(at).max(self.now);
+                if let Some(at) = machine.timers.set(timer, at, when) {
                     self.agenda.plan(at, Due::Timer { node, timer });
                 }
             }
@@ -126,12 +135,18 @@ impl World {
     /// The core has no clock of its own within a step: how long recovery took is the driver's to say.
     fn completed(&self, node: u32, event: Event) -> Event {
         match event {
-            Event::RecoveryCompleted { records, bytes, .. } => {
+            Event::RecoveryCompleted {
+                records,
+                bytes,
+                undone,
+                ..
+            } => {
                 let read = self.machines[node as usize].disk.bytes();
                 let took = per_mib(self.disk.read_mib, read);
                 Event::RecoveryCompleted {
                     records,
                     bytes,
+                    undone,
                     took,
                 }
             }
@@ -158,7 +173,7 @@ impl World {
         if machine.paused {
             return;
         }
-        if let Some(took) = machine.disk.begin(&self.disk) {
+        if let Some(took) = machine.disk.begin(&self.disk, self.now) {
             let generation = machine.generation;
             let due = Due::Disk { node, generation };
             self.agenda.plan(self.now.after(took), due);
@@ -167,16 +182,34 @@ impl World {
 
     pub(crate) fn disk_is_done(&mut self, node: u32, generation: u32) {
         let machine = &mut self.machines[node as usize];
-        if machine.generation != generation {
-            return;
+        if machine.generation != generation || !machine.disk.is_done(self.now) {
+            return self.tell_troubles(node);
         }
         let mut tokens = std::mem::take(&mut self.tokens);
-        machine.disk.finish(|token| tokens.push(token));
-        // The next operation begins before the loop hears of this one.
-        self.begin_disk(node);
+        let failure = machine.disk.finish(self.now, |token| tokens.push(token));
+        let goes_on = machine.retries_syncs();
+        self.tell_troubles(node);
+        if failure
+            .as_ref()
+            .is_none_or(|failure| failure.of_sync && goes_on)
+        {
+            // The next operation begins before the loop hears of this one.
+            self.begin_disk(node);
+        }
         for token in tokens.drain(..) {
             self.notify(node, Notice::DiskDone(token));
         }
         self.tokens = tokens;
+        match failure {
+            Some(failure) if failure.of_sync && goes_on => {
+                self.notify(node, Notice::DiskFailed(failure.token));
+            }
+            Some(failure) => {
+                let errno = failure.errno.name();
+                let words = format!("a disk operation failed: {errno}; the node stops");
+                self.notify(node, Notice::DiskBroken(words));
+            }
+            None => {}
+        }
     }
 }

@@ -12,11 +12,13 @@
 
 mod agenda;
 mod calls;
+mod clock;
 mod connection;
 mod dialling;
 mod disk;
 mod draws;
 mod happening;
+mod host_faults;
 mod inputs;
 mod links;
 mod machine;
@@ -27,6 +29,7 @@ mod setup;
 mod streams;
 mod timers;
 mod trace;
+mod troubles;
 mod world;
 
 pub use shakedown_core::flaw::{Flaw, Planted};
@@ -35,4 +38,5 @@ pub use shakedown_core::node::ConfigError;
 
 pub use happening::{CallAnswer, CallId, Happening};
 pub use setup::{DiskModel, NetworkModel, Setup, Unsynced};
+pub use troubles::HostEffect;
 pub use world::World;

@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, VecDeque};
 
 use shakedown_contracts::node::NodeConfig;
 use shakedown_contracts::random::Random;
+use shakedown_contracts::strategy::OnFsyncError;
 use shakedown_core::detector::swim::packet::Probe;
 use shakedown_core::interface::{DiskToken, Ending, Peer, Timer};
 use shakedown_core::message::{Heartbeat, Message};
 use shakedown_core::node::Node;
 
+use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::disk::Disk;
 use crate::happening::CallId;
+use crate::host_faults::Damages;
 use crate::packet::Way;
 use crate::timers::Timers;
 
@@ -34,6 +37,10 @@ pub(crate) enum Notice {
     /// The own connection to this endpoint broke.
     Broken(u32, Ending),
     DiskDone(DiskToken),
+    /// A sync failed, and the process goes on.
+    DiskFailed(DiskToken),
+    /// The disk failed, and the process ends: its last words.
+    DiskBroken(String),
     Request(CallId),
     Timer(Timer),
     /// Time for the next attempt to connect.
@@ -74,6 +81,8 @@ pub(crate) struct Machine {
     pub waiting: Vec<Notice>,
     pub timers: Timers,
     pub disk: Disk,
+    pub clock: Clock,
+    pub damages: Damages,
     /// The connections that this node dials, by endpoint.
     pub connections: BTreeMap<u32, Connection>,
     pub last_words: Option<String>,
@@ -94,6 +103,8 @@ impl Machine {
             waiting: Vec::new(),
             timers: Timers::default(),
             disk: Disk::new(config.hold_unsynced, random),
+            clock: Clock::default(),
+            damages: Damages::new(),
             connections: BTreeMap::new(),
             last_words: None,
             config,
@@ -126,6 +137,12 @@ impl Machine {
             .iter()
             .position(|member| *member == Some(endpoint))?;
         Some(Peer(position as u32))
+    }
+
+    /// True when a node goes on after a failed sync (`on_fsync_error`).
+    pub fn retries_syncs(&self) -> bool {
+        let log = self.config.strategy.recovery_log.options();
+        log.is_some_and(|log| log.on_fsync_error == OnFsyncError::Retry)
     }
 
     /// Endpoints of all members.

@@ -93,12 +93,12 @@ impl World {
     }
 
     pub(crate) fn end_process(&mut self, number: u32, death: Death, end: (&str, bool)) {
-        let unsynced = self.disk.unsynced;
+        let (unsynced, now) = (self.disk.unsynced, self.now);
         let machine = &mut self.machines[number as usize];
         match death {
-            Death::Process => machine.disk.kill(),
+            Death::Process => machine.disk.kill(now),
             Death::Host => {
-                machine.disk.crash(unsynced);
+                machine.disk.crash(unsynced, now);
                 machine.host_is_up = false;
             }
         }

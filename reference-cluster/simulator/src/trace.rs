@@ -57,6 +57,7 @@ impl Trace {
             }
             Input::Timer { timer } => self.tagged(5, *timer as u64),
             Input::DiskDone { token } => self.tagged(6, token.0),
+            Input::DiskFailed { token } => self.tagged(31, token.0),
             Input::Request { id, request } => {
                 self.tagged(7, id.0);
                 self.request(request);

@@ -74,7 +74,11 @@ impl World {
         let names: Vec<String> = nodes.chain(setup.clients.iter().cloned()).collect();
         let numbers: BTreeMap<String, u32> = names.iter().cloned().zip(0..).collect();
         assert_eq!(numbers.len(), names.len(), "endpoints share a name");
-        let machine = |config| Machine::new(config, &numbers, setup.seed);
+        let machine = |config| {
+            let mut machine = Machine::new(config, &numbers, setup.seed);
+            machine.disk.planted = setup.planted;
+            machine
+        };
         Ok(World {
             now: Self::BEGINNING,
             seed: setup.seed,
@@ -138,6 +142,7 @@ impl World {
             Due::Release(way) => self.release(way),
             Due::Timer { node, timer } => self.timer_is_due(node, timer),
             Due::Disk { node, generation } => self.disk_is_done(node, generation),
+            Due::ClockReading { node, id } => self.clock_is_read(node, &id),
             Due::Boot { node, generation } => {
                 if self.machines[node as usize].generation == generation {
                     self.notify(node, Notice::Boot);

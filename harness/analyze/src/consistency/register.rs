@@ -129,7 +129,7 @@ pub fn by_key(history: &History) -> BTreeMap<&str, Vec<usize>> {
 }
 
 /// The operation as the search sees it; `None` when it says nothing.
-fn of(operation: &ClientOperation) -> Option<RegisterOperation> {
+pub fn of(operation: &ClientOperation) -> Option<RegisterOperation> {
     if operation.failed() {
         return None;
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use shakedown_contracts::time::Moment;
 
-use super::linearizable::RegisterOperation;
+use super::linearizable::{Effect, RegisterOperation};
 
 /// An operation with the moment by which its value was certainly in effect.
 type Known = (Moment, usize);
@@ -20,6 +20,23 @@ type Known = (Moment, usize);
 /// Positions of operations that contradict each other, the stale observer last; `None` when there
 /// are none of this kind.
 pub fn contradiction(operations: &[RegisterOperation]) -> Option<Vec<usize>> {
+    contradictions(operations).into_iter().next()
+}
+
+/// How many reads returned what was certainly over when they began.
+pub fn stale_reads(operations: &[RegisterOperation]) -> usize {
+    let reads = |found: &Vec<usize>| {
+        let observer = found.last().map(|position| operations[*position].effect);
+        matches!(observer, Some(Effect::Read(_)))
+    };
+    contradictions(operations)
+        .iter()
+        .filter(|found| reads(found))
+        .count()
+}
+
+/// One contradiction for each observer that is stale, in order.
+fn contradictions(operations: &[RegisterOperation]) -> Vec<Vec<usize>> {
     let known = known(operations);
     let mut writes: Vec<(Moment, Moment, usize)> = operations
         .iter()
@@ -34,6 +51,7 @@ pub fn contradiction(operations: &[RegisterOperation]) -> Option<Vec<usize>> {
         let last = latest.last().copied().unwrap_or((*call, *position));
         latest.push(last.max((*call, *position)));
     }
+    let mut all = Vec::new();
     for (position, operation) in operations.iter().enumerate() {
         let (Some(_), Some(seen)) = (operation.completed, operation.effect.observes()) else {
             continue;
@@ -44,7 +62,7 @@ pub fn contradiction(operations: &[RegisterOperation]) -> Option<Vec<usize>> {
         };
         match seen {
             // Nothing sets a register back to absent.
-            None => return Some(vec![write, position]),
+            None => all.push(vec![write, position]),
             Some(value) => {
                 if let Some(Some((since, witness))) = known.get(&value)
                     && call > *since
@@ -55,12 +73,12 @@ pub fn contradiction(operations: &[RegisterOperation]) -> Option<Vec<usize>> {
                     let mut found: Vec<usize> = setter.into_iter().collect();
                     found.extend([*witness, write, position]);
                     found.dedup();
-                    return Some(found);
+                    all.push(found);
                 }
             }
         }
     }
-    None
+    all
 }
 
 /// For each value that one operation alone sets, when and by whom it was first known to be in

@@ -3,21 +3,27 @@
 //! Each account carries a journal of the transfers applied to it, so every snapshot can be judged
 //! transfer by transfer. The total alone is not enough: a dropped or doubled whole transfer
 //! conserves it. A side that is absent from a journal is known to be missing only when the journal
-//! is complete or reaches further back than the transfer's position in the log.
+//! is complete or reaches further back than the transfer's position in the log. Positions only grow
+//! along a journal; accounts on several nodes get theirs from the transaction's coordinator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::control::initial_accounts;
-use shakedown_contracts::history::{Account, JournalEntry, Operation, Transfer};
+use shakedown_contracts::history::{Account, Operation, Transfer};
 use shakedown_contracts::plan::WorkloadKind;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
+use self::anomaly::judge;
+use self::sides::Side;
 use super::limited;
 use crate::history::ClientOperation;
 use crate::samples::Samples;
 use crate::text;
 use crate::trial::Trial;
+
+mod anomaly;
+mod sides;
 
 /// Samples `writes.lost`, `transactions.atomicity_violations` and `transactions.wrong_totals`.
 pub fn check(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
@@ -123,12 +129,7 @@ fn lost_writes(
         samples.lacking("writes.lost", reason);
         return Vec::new();
     };
-    let present: BTreeSet<u64> = end
-        .accounts
-        .iter()
-        .flat_map(|account| &account.journal)
-        .map(|entry| entry.id)
-        .collect();
+    let present = present(trial, transfers, end);
     let gone = transfers.values().filter_map(|asked| {
         let at = asked.operation.ok()?.at;
         (!present.contains(&asked.transfer.id)).then(|| {
@@ -155,6 +156,26 @@ fn lost_writes(
     limited(lost)
 }
 
+/// The transfers that are done, on one side at least.
+fn present(
+    trial: &Trial<'_>,
+    transfers: &BTreeMap<u64, Asked<'_>>,
+    end: &Snapshot<'_>,
+) -> BTreeSet<u64> {
+    let compensates = sides::compensates(trial.plan);
+    let is_done = |id: u64, sides: &[Side<'_>]| {
+        transfers.get(&id).is_none_or(|asked| {
+            let mut sides = sides.iter();
+            sides.any(|side| side.present(asked.transfer, compensates).is_some())
+        })
+    };
+    let sides = sides::by_transfer(end.accounts).into_iter();
+    sides
+        .filter(|(id, sides)| is_done(*id, sides))
+        .map(|(id, _)| id)
+        .collect()
+}
+
 fn missing_accounts(trial: &Trial<'_>, snapshot: &Snapshot<'_>) -> impl Iterator<Item = String> {
     let present: BTreeSet<&str> = snapshot
         .accounts
@@ -170,28 +191,6 @@ fn missing_accounts(trial: &Trial<'_>, snapshot: &Snapshot<'_>) -> impl Iterator
     missing.into_iter()
 }
 
-/// What is wrong with a transfer in a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Anomaly {
-    HalfDone,
-    WrongAmount,
-    Twice,
-    AfterRefusal,
-    Unknown,
-}
-
-impl Anomaly {
-    const fn kind(self) -> &'static str {
-        match self {
-            Anomaly::HalfDone => "half a transfer",
-            Anomaly::WrongAmount => "wrong amount",
-            Anomaly::Twice => "transfer applied twice",
-            Anomaly::AfterRefusal => "failed transfer took effect",
-            Anomaly::Unknown => "transfer from nowhere",
-        }
-    }
-}
-
 /// Each wrong thing about a transfer once, however many snapshots show it.
 fn violations(
     trial: &Trial<'_>,
@@ -200,21 +199,11 @@ fn violations(
 ) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
+    let compensates = sides::compensates(trial.plan);
     for snapshot in snapshots {
-        // By transfer: (id, account, entry), sorted, so that its sides stand together.
-        let mut sides: Vec<(u64, &Account, &JournalEntry)> = Vec::new();
-        for account in snapshot.accounts {
-            sides.extend(
-                account
-                    .journal
-                    .iter()
-                    .map(|entry| (entry.id, account, entry)),
-            );
-        }
-        sides.sort_by(|left, right| (left.0, &left.1.key).cmp(&(right.0, &right.1.key)));
-        for sides in sides.chunk_by(|left, right| left.0 == right.0) {
-            let id = sides[0].0;
-            for (wrong, how) in judge(transfers.get(&id), sides, snapshot.accounts) {
+        for (id, sides) in sides::by_transfer(snapshot.accounts) {
+            let asked = transfers.get(&id);
+            for (wrong, how) in judge(asked, &sides, snapshot.accounts, compensates) {
                 if seen.insert((id, wrong)) {
                     let what = transfers
                         .get(&id)
@@ -230,80 +219,6 @@ fn violations(
         }
     }
     findings
-}
-
-/// Everything that is wrong with one transfer in one snapshot.
-fn judge(
-    asked: Option<&Asked<'_>>,
-    sides: &[(u64, &Account, &JournalEntry)],
-    accounts: &[Account],
-) -> Vec<(Anomaly, String)> {
-    let Some(asked) = asked else {
-        return vec![(
-            Anomaly::Unknown,
-            format!(
-                "is in the journal of {} though no client asked for it",
-                sides[0].1.key
-            ),
-        )];
-    };
-    let transfer = asked.transfer;
-    let mut wrong = Vec::new();
-    if asked.operation.failed() {
-        wrong.push((
-            Anomaly::AfterRefusal,
-            "was refused and took effect all the same".to_owned(),
-        ));
-    }
-    for (_, account, entry) in sides {
-        let expected = match &account.key {
-            key if *key == transfer.from => -transfer.amount,
-            key if *key == transfer.to => transfer.amount,
-            _ => 0,
-        };
-        if entry.delta != expected {
-            let how = format!(
-                "changed {} by {} instead of {expected}",
-                account.key, entry.delta
-            );
-            wrong.push((Anomaly::WrongAmount, how));
-        }
-    }
-    if let Some(pair) = sides.windows(2).find(|pair| pair[0].1.key == pair[1].1.key) {
-        wrong.push((
-            Anomaly::Twice,
-            format!("was applied twice to {}", pair[0].1.key),
-        ));
-    }
-    for (there, missing) in [
-        (&transfer.from, &transfer.to),
-        (&transfer.to, &transfer.from),
-    ] {
-        let side = |key: &String| sides.iter().find(|(_, account, _)| account.key == *key);
-        if let (Some((_, _, entry)), None) = (side(there), side(missing))
-            && certainly_absent(
-                accounts.iter().find(|account| account.key == *missing),
-                entry,
-            )
-        {
-            wrong.push((
-                Anomaly::HalfDone,
-                format!("is in {there} but not in {missing}"),
-            ));
-        }
-    }
-    wrong
-}
-
-/// Whether the account's journal would show the transfer of `entry` if it had been applied.
-fn certainly_absent(account: Option<&Account>, entry: &JournalEntry) -> bool {
-    account.is_none_or(|account| {
-        account.journal_complete
-            || account
-                .journal
-                .first()
-                .is_some_and(|oldest| oldest.position < entry.position)
-    })
 }
 
 fn wrong_totals(trial: &Trial<'_>, snapshots: &[Snapshot<'_>]) -> Vec<Finding> {

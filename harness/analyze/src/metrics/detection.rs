@@ -10,6 +10,7 @@
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{Crash, FaultKind, PartitionShape};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -37,7 +38,9 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
             continue;
         };
         let mut worst = Worst::default();
-        for subject in &injected.nodes {
+        // Nobody watches the processes of a cluster that are no nodes.
+        let nodes = &trial.plan.target.nodes;
+        for subject in injected.nodes.iter().filter(|met| nodes.contains(met)) {
             let until = outage_end(trial, injected, subject);
             let lasting = lasting && !restarted(trial, injected, subject, until);
             let observations: Vec<Observation> = observers(trial, injected, until)
@@ -61,7 +64,9 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } => None,
+        // The node is there and can do nothing: whoever cannot tell has missed a failure.
+        FaultKind::Host(HostFault::DiskHang {}) => Some(true),
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => None,
     }
 }
 
@@ -212,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hung_disk_takes_its_node_away_and_a_wrong_clock_does_not() {
+        for (kind, missed) in [
+            (HostFault::DiskHang {}, 1),
+            (HostFault::ClockRate { rate: 0.5 }, 0),
+        ] {
+            let mut made = MadeTrial::new();
+            made.fault(FaultKind::Host(kind), &["n1"], 3_000, 5_000);
+            let mut samples = Samples::default();
+            measure(&made.trial(), &mut samples);
+            assert_eq!(samples.summary("detection.missed").count, missed);
+        }
+    }
+
+    #[test]
     fn the_lasting_suspicion_counts_and_not_a_false_alarm_that_was_taken_back() {
         let mut made = MadeTrial::new();
         made.kill("n1", 3_000, 5_000);
@@ -274,6 +293,13 @@ mod tests {
         let samples = samples_of(&made);
         assert_eq!(samples.summary("detection.missed").max, 0.0);
         assert_eq!(samples.summary("detection.last").max, 200.0);
+    }
+
+    #[test]
+    fn nobody_misses_a_process_that_is_no_node() {
+        let mut made = MadeTrial::new();
+        made.kill("s1", 3_000, 5_000);
+        assert_eq!(samples_of(&made).summary("detection.missed").count, 0);
     }
 
     #[test]

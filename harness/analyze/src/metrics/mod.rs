@@ -6,11 +6,14 @@ pub mod availability;
 pub mod baseline;
 pub mod detection;
 pub mod detection_bounds;
+pub mod doubt;
 pub mod false_suspicions;
 pub mod recovery;
 pub mod redundancy;
+pub mod replay;
 pub mod requests;
 pub mod roles;
+pub mod stale_reads;
 
 use shakedown_contracts::verdict::Finding;
 
@@ -26,10 +29,13 @@ const MEASUREMENTS: &[Measurement] = &[
     detection_bounds::measure,
     recovery::measure,
     redundancy::measure,
+    replay::measure,
     availability::measure,
     requests::measure,
     roles::measure,
+    stale_reads::measure,
     false_suspicions::measure,
+    doubt::measure,
     baseline::measure,
 ];
 

@@ -2,19 +2,22 @@
 //! again, and `recovery.human_steps`: whether that took somebody who repaired.
 //!
 //! Who leads the copies says when they are too few (`redundancy.degraded`) and when they are all in
-//! step again (`redundancy.restored`). Of a fault counts the first restoration after the last
+//! step again (`redundancy.restored`). Where nobody leads (`target.strategy.redundancy`), each node
+//! says what it knows, and all copies are there while no live node knows of a missing one. Of a fault counts the first restoration after the last
 //! degradation that is its own: before the next fault, and before it was taken away and a second
 //! more. A restoration that degrades again at once is none. A fault that cost no copy has no sample.
 //!
 //! The harness that takes a fault away stands for the human who repairs: one step where the copies
 //! were not all there before.
 
+use std::collections::BTreeSet;
+
 use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::FaultKind;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
-use crate::reachability::AFTERMATH;
+use crate::reachability::{AFTERMATH, node_of};
 use crate::samples::Samples;
 use crate::timeline::Injected;
 use crate::trial::Trial;
@@ -25,7 +28,10 @@ type Change = (Moment, bool);
 /// Samples both metrics once for each injection that cost a copy; `never` when the copies were not
 /// all there again before the end of the settle phase.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
-    let changes = changes(trial);
+    let changes = match trial.plan.target.strategy.redundancy {
+        Some(_) => changes_of_all(trial),
+        None => changes(trial),
+    };
     if changes.is_empty() {
         for metric in ["recovery.redundancy", "recovery.human_steps"] {
             let index = trial.index;
@@ -75,6 +81,36 @@ fn changes(trial: &Trial<'_>) -> Vec<Change> {
     changes
 }
 
+/// The same where each node speaks for itself.
+fn changes_of_all(trial: &Trial<'_>) -> Vec<Change> {
+    let mut records: Vec<_> = trial.events.iter().collect();
+    // Events stand in order of receipt.
+    records.sort_by_key(|record| record.time);
+    let mut knowing = BTreeSet::new();
+    let mut changes: Vec<Change> = Vec::new();
+    for record in records {
+        match record.event {
+            Event::RedundancyDegraded { .. } => {
+                knowing.insert(record.source.clone());
+            }
+            Event::RedundancyRestored { .. } => {
+                knowing.remove(&record.source);
+            }
+            // What a node knew it took along.
+            Event::NodeExited { .. } => {
+                let gone = node_of(trial, &record.source);
+                knowing.retain(|node| Some(node) != gone.as_ref());
+            }
+            _ => continue,
+        }
+        let whole = knowing.is_empty();
+        if changes.last().is_none_or(|(_, before)| *before != whole) {
+            changes.push((record.time, whole));
+        }
+    }
+    changes
+}
+
 /// Since when copies are missing by this fault: its last degradation, or t0 where they were
 /// missing before it.
 fn degraded(trial: &Trial<'_>, injected: &Injected<'_>, changes: &[Change]) -> Option<Moment> {
@@ -104,6 +140,8 @@ fn repaired(trial: &Trial<'_>, injected: &Injected<'_>) -> Option<Moment> {
 
 #[cfg(test)]
 mod tests {
+    use shakedown_contracts::strategy::Redundancy;
+
     use super::*;
     use crate::made::MadeTrial;
 
@@ -173,6 +211,19 @@ mod tests {
         let mut silent = MadeTrial::new();
         silent.kill("n3", 3_000, 5_000);
         assert!(samples_of(&silent).lack_of("recovery.redundancy").is_some());
+    }
+
+    #[test]
+    fn where_nobody_leads_copies_are_back_when_the_last_node_that_missed_some_says_so() {
+        let mut made = made();
+        made.plan.target.strategy.redundancy = Some(Redundancy::None {});
+        let (copies, wanted) = (2, 3);
+        for (node, from, to) in [("n1", 3_200, 5_100), ("n2", 3_300, 5_400)] {
+            made.event(node, from, Event::RedundancyDegraded { copies, wanted });
+            made.event(node, to, Event::RedundancyRestored { copies, wanted });
+        }
+        let samples = samples_of(&made);
+        assert_eq!(samples.summary("recovery.redundancy").max, 2_400.0);
     }
 
     #[test]

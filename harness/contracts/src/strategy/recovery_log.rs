@@ -11,36 +11,66 @@ use crate::units::{Bytes, Duration};
 pub enum RecoveryLog {
     /// Nothing: a restarted node is empty.
     None {},
-    /// Write-ahead log of operations, replayed at restart.
-    Redo {
-        /// When the log is forced to the disk.
-        #[serde(default)]
-        fsync: Fsync,
-        /// When the state is written whole, so that the log before it can go.
-        #[serde(default)]
-        checkpoint: Checkpoint,
-        /// With `checkpoint = "young-daly"` alone: mean time between two failures of the node.
-        /// Absent: [`DEFAULT_MEAN_TIME_BETWEEN_FAILURES`].
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mean_time_between_failures: Option<Duration>,
-        /// How altered bytes are noticed.
-        #[serde(default)]
-        checksum: Checksum,
-    },
+    /// Write-ahead log of operations, replayed at restart. A checkpoint holds what the group has
+    /// committed and nothing else.
+    Redo(LogOptions),
+    /// The same with before-images: a checkpoint may hold effects of operations that are still in
+    /// flight, and a restart rolls those back.
+    UndoRedo(LogOptions),
+}
+
+/// What a log on disk can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogOptions {
+    /// When the log is forced to the disk.
+    #[serde(default)]
+    pub fsync: Fsync,
+    /// When the state is written whole, so that the log before it can go.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// With `checkpoint = "young-daly"` alone: mean time between two failures of the node.
+    /// Absent: [`DEFAULT_MEAN_TIME_BETWEEN_FAILURES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_time_between_failures: Option<Duration>,
+    /// How altered bytes are noticed.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// What follows a sync that failed.
+    #[serde(default)]
+    pub on_fsync_error: OnFsyncError,
 }
 
 /// Mean time between two failures of a node, where `young-daly` is not told.
 pub const DEFAULT_MEAN_TIME_BETWEEN_FAILURES: Duration = Duration::from_secs(3600);
 
-impl Default for RecoveryLog {
-    fn default() -> Self {
-        RecoveryLog::Redo {
-            fsync: Fsync::default(),
-            checkpoint: Checkpoint::default(),
-            mean_time_between_failures: None,
-            checksum: Checksum::default(),
+impl RecoveryLog {
+    /// The options, where there is a log.
+    pub fn options(&self) -> Option<&LogOptions> {
+        match self {
+            RecoveryLog::None {} => None,
+            RecoveryLog::Redo(options) | RecoveryLog::UndoRedo(options) => Some(options),
         }
     }
+}
+
+impl Default for RecoveryLog {
+    fn default() -> Self {
+        RecoveryLog::Redo(LogOptions::default())
+    }
+}
+
+/// What a node does when its disk could not make bytes durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFsyncError {
+    /// It ends: what was not synced was not acknowledged, and a restart begins with what the disk
+    /// has.
+    #[default]
+    Panic,
+    /// It syncs again and believes the answer (wrong on purpose): the kernel has given the bytes up
+    /// and has nothing left to write, so the second sync succeeds (Rebello 2020).
+    Retry,
 }
 
 /// When a log is forced to the disk.

@@ -11,6 +11,7 @@ pub(crate) type Row = Vec<String>;
 
 /// Shown wherever they were measured, gated or not; the rest is in verdict.json.
 const ALWAYS: &[&str] = &[
+    "recovery.replay",
     "availability.gap",
     "writes.lost",
     "roles.concurrent_primaries",

@@ -48,6 +48,8 @@ fn digits(value: f64, of: Unit) -> String {
         Unit::Milliseconds if value == 0.0 || value.abs() >= 100.0 => format!("{value:.0}"),
         Unit::Milliseconds if value.abs() < 1.0 => format!("{value:.2}"),
         Unit::Milliseconds => format!("{value:.1}"),
+        Unit::Seconds if value == 0.0 => "0".to_owned(),
+        Unit::Seconds => format!("{value:.2}"),
         Unit::Count => format!("{value:.0}"),
         Unit::PerHour | Unit::PerSecond if value.fract() == 0.0 || value.abs() >= 100.0 => {
             format!("{value:.0}")
@@ -61,6 +63,7 @@ fn digits(value: f64, of: Unit) -> String {
 fn unit(of: Unit) -> &'static str {
     match of {
         Unit::Milliseconds => " ms",
+        Unit::Seconds => " s",
         Unit::Count => "",
         Unit::PerHour => "/h",
         Unit::PerSecond => "/s",

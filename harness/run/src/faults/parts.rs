@@ -6,6 +6,7 @@
 
 use shakedown_contracts::control::{NetworkOrder, NodeOrder, ProcessFault};
 use shakedown_contracts::fault::{Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::plan::Fault;
 use shakedown_contracts::random::Random;
 
@@ -30,6 +31,13 @@ pub enum Part {
         node: String,
         /// What.
         action: ProcessFault,
+    },
+    /// A node agent, to its node's host.
+    Host {
+        /// Which.
+        node: String,
+        /// What.
+        fault: HostFault,
     },
 }
 
@@ -61,7 +69,7 @@ impl Part {
     pub fn agent(&self) -> Process {
         match self {
             Part::Links { .. } => Process::NetworkAgent,
-            Part::Node { node, .. } => Process::NodeAgent(node.clone()),
+            Part::Node { node, .. } | Part::Host { node, .. } => Process::NodeAgent(node.clone()),
         }
     }
 
@@ -83,6 +91,11 @@ impl Part {
                     order,
                 }
             }
+            Part::Host { node, fault } => {
+                let (node, fault) = (node.clone(), fault.clone());
+                let order = NodeOrder::Disturb { id, fault };
+                Order::Node { node, order }
+            }
         }
     }
 
@@ -91,7 +104,7 @@ impl Part {
         let id = id.clone();
         match self {
             Part::Links { .. } => Order::Network(NetworkOrder::Heal { id }),
-            Part::Node { node, .. } => Order::Node {
+            Part::Node { node, .. } | Part::Host { node, .. } => Order::Node {
                 node: node.clone(),
                 order: NodeOrder::Heal { id },
             },
@@ -121,6 +134,7 @@ pub fn resolve(
         } => Ok(on_nodes(select()?, ProcessFault::Kill)),
         FaultKind::Kill { crash: Crash::Host } => Ok(host_crash(select()?, topology)),
         FaultKind::Pause {} => Ok(on_nodes(select()?, ProcessFault::Pause)),
+        FaultKind::Host(fault) => Ok(on_hosts(select()?, fault)),
         FaultKind::Restart {} => Ok(on_nodes(select()?, ProcessFault::Restart)),
         FaultKind::Partition { shape, behavior } => {
             use shakedown_contracts::fault::PartitionShape::{Isolate, OneWay};
@@ -165,6 +179,17 @@ fn on_nodes(nodes: Vec<String>, action: ProcessFault) -> Resolved {
     let parts = nodes.iter().map(|node| Part::Node {
         node: node.clone(),
         action,
+    });
+    Resolved {
+        groups: vec![parts.collect()],
+        nodes,
+    }
+}
+
+fn on_hosts(nodes: Vec<String>, fault: &HostFault) -> Resolved {
+    let parts = nodes.iter().map(|node| Part::Host {
+        node: node.clone(),
+        fault: fault.clone(),
     });
     Resolved {
         groups: vec![parts.collect()],

@@ -296,6 +296,7 @@ fn a_crashed_host_loses_its_network_first_and_gets_it_back_before_its_node_start
     );
     let cut = player.report(&Process::NetworkAgent, effective(1, 2, "cut"), at(40));
     assert_eq!(summary(&cut), ["inject n1"]);
+    assert!(player.host_is_down("n1") && !player.host_is_down("n2"));
     let killed = player.report(&agent("n1"), effective(40, 41, "dead"), at(41));
     let [
         Action::Record(Event::FaultEffective {
@@ -316,6 +317,7 @@ fn a_crashed_host_loses_its_network_first_and_gets_it_back_before_its_node_start
         panic!("{actions:?}");
     };
     assert_eq!(*gone, bracket(100, 300));
+    assert!(!player.host_is_down("n1"));
 }
 
 #[test]

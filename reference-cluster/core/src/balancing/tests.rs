@@ -323,37 +323,58 @@ fn the_attempt_that_lost_is_called_off_when_the_other_is_answered() {
     assert!(out.is_empty(), "the late answer answers nobody");
 }
 
+/// How many clients are answered when an answer comes for the process that began at a moment, to one
+/// that began at 2000.
+fn answered_by(incarnation: u64, planted: Planted) -> usize {
+    let options = serde_json::from_value(json!({ "kind": "round-robin" })).unwrap();
+    let names = ["n1".to_owned()];
+    let mut balancer = Balancer::new("b1".into(), &options, (&names, 1), planted);
+    balancer.begin(Moment(2_000));
+    let mut out = Vec::new();
+    let here = BalancingMessage::Here {};
+    balancer.message(Moment(2_001), Peer(0), here, &mut out);
+    balancer.call(Moment(2_002), RequestId(0), "k".into(), &mut out);
+    // Numbers begin anew in each process: alone they would be confused.
+    let number = *balancer.attempts.keys().next().unwrap();
+    let id = WorkId {
+        incarnation,
+        number,
+    };
+    let done = BalancingMessage::Done { id };
+    balancer.message(Moment(3_000), Peer(0), done, &mut out);
+    let replies = out.iter().filter(|one| matches!(one, Output::Reply { .. }));
+    replies.count()
+}
+
 #[test]
 fn a_new_process_takes_no_answer_that_the_one_before_was_waiting_for() {
-    let options: Balancing = serde_json::from_value(json!({ "kind": "round-robin" })).unwrap();
-    let numbers = |incarnation: u64| {
-        let mut balancer = balancer(&options, 1);
-        balancer.begin(Moment(incarnation));
-        let mut out = Vec::new();
-        let now = Moment(incarnation + 1);
-        balancer.call(now, RequestId(0), "k".into(), &mut out);
-        let id = *balancer.attempts.keys().next().unwrap();
-        (balancer, id)
-    };
-    let (_, of_the_first) = numbers(1_000);
-    let (mut second, of_the_second) = numbers(2_000);
-    assert_eq!(
-        of_the_first, of_the_second,
-        "numbers alone would be confused"
-    );
-    for (incarnation, answers) in [(1_000, 0), (2_000, 1)] {
-        let mut out = Vec::new();
-        let id = WorkId {
-            incarnation,
-            number: of_the_first,
-        };
-        second.message(
-            Moment(3_000),
-            Peer(0),
-            BalancingMessage::Done { id },
-            &mut out,
-        );
-        let replies = out.iter().filter(|one| matches!(one, Output::Reply { .. }));
-        assert_eq!(replies.count(), answers);
+    assert_eq!(answered_by(1_000, Planted::default()), 0);
+    assert_eq!(answered_by(2_000, Planted::default()), 1);
+    #[cfg(feature = "flaws")]
+    {
+        let planted = Planted::from(Some(crate::flaw::Flaw::TakesOldAnswers));
+        assert_eq!(answered_by(1_000, planted), 1, "the mistake would show");
     }
+}
+
+#[test]
+fn a_balancer_asks_nobody_whom_it_has_not_heard() {
+    let options = serde_json::from_value(json!({ "kind": "round-robin" })).unwrap();
+    let names = ["n1", "n2"].map(String::from);
+    let mut balancer = Balancer::new("b1".into(), &options, (&names, 1), Planted::default());
+    balancer.begin(Moment(1));
+    let mut out = Vec::new();
+    balancer.call(Moment(2), RequestId(0), "k".into(), &mut out);
+    assert!(matches!(out[..], [Output::Reply { .. }]), "failed at once");
+    let here = BalancingMessage::Here {};
+    balancer.message(Moment(3), Peer(1), here, &mut out);
+    out.clear();
+    for number in 1..4 {
+        balancer.call(Moment(4), RequestId(number), "k".into(), &mut out);
+    }
+    let asked = out.iter().map(|output| match output {
+        Output::Send { to, .. } => to.0,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [1, 1, 1]);
 }

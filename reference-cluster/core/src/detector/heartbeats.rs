@@ -267,6 +267,12 @@ impl Watch for Heartbeats {
             .is_some_and(|prober| prober.done(token))
     }
 
+    fn disk_failed(&mut self, token: DiskToken) -> bool {
+        self.prober
+            .as_mut()
+            .is_some_and(|prober| prober.failed(token))
+    }
+
     fn act(&mut self, now: Moment, portrait: SelfPortrait, out: &mut Vec<Output>) -> bool {
         self.beat(now, portrait, out);
         self.judge(now, out)

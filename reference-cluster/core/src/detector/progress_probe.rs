@@ -60,6 +60,15 @@ impl Prober {
         }
     }
 
+    /// A disk operation failed; true when it was a probe. The next one may pass.
+    pub fn failed(&mut self, token: DiskToken) -> bool {
+        let own = self.under_way.is_some_and(|(probe, _)| probe == token);
+        if own {
+            self.under_way = None;
+        }
+        own
+    }
+
     /// The newest probe that came back; 0 for none.
     pub fn passed(&self) -> u64 {
         self.passed
@@ -158,6 +167,12 @@ mod tests {
         assert_eq!(prober.passed(), 5);
         assert!(!prober.done(token), "done twice");
         prober.probe(Moment(7), &mut out);
-        assert_eq!(out.len(), 2);
+        let Some(Output::Disk { token, .. }) = out.get(1).cloned() else {
+            panic!("the next probe");
+        };
+        assert!(!prober.failed(DiskToken(1)) && prober.failed(token));
+        assert_eq!(prober.passed(), 5, "a probe that failed proves nothing");
+        prober.probe(Moment(8), &mut out);
+        assert_eq!(out.len(), 3);
     }
 }

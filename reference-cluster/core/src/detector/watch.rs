@@ -67,6 +67,11 @@ pub trait Watch: Debug + Send {
         false
     }
 
+    /// A disk operation failed; true when it was a detector's own.
+    fn disk_failed(&mut self, _token: DiskToken) -> bool {
+        false
+    }
+
     /// To be called last at every step: sends what is due, compares every peer with `now`, reports
     /// what changed and sets the timers for the next time. True when an opinion changed.
     fn act(&mut self, now: Moment, portrait: SelfPortrait, out: &mut Vec<Output>) -> bool;

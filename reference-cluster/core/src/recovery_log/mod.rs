@@ -9,6 +9,8 @@ mod checksum;
 mod none;
 pub mod record;
 pub mod redo;
+mod rollback;
+pub mod undo_redo;
 mod young_daly;
 
 use std::fmt::Debug;
@@ -26,12 +28,14 @@ use record::{CheckpointState, Record};
 pub type Ticket = u64;
 
 /// What the log file held at the start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Length of the whole records.
     pub log_bytes: u64,
     /// There is more behind them, which was never whole.
     pub torn: bool,
+    /// What was rolled back and is not logged as such.
+    pub compensations: Vec<Record>,
 }
 
 /// Where records go so that they outlive the node.
@@ -53,6 +57,9 @@ pub trait RecoveryLog: Debug + Send {
 
     /// A disk operation is done.
     fn disk_done(&mut self, now: Moment, token: DiskToken, out: &mut Vec<Output>);
+
+    /// A sync failed, and the driver goes on: nothing that rests on it is durable.
+    fn disk_failed(&mut self, token: DiskToken, out: &mut Vec<Output>);
 
     /// The sync timer is due.
     fn sync_due(&mut self, now: Moment, out: &mut Vec<Output>);
@@ -76,21 +83,16 @@ pub const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// True when an empty disk proves that the node never promised or acknowledged anything.
 pub fn empty_means_new(options: &Options) -> bool {
-    matches!(
-        options,
-        Options::Redo {
-            fsync: Fsync::PerOperation | Fsync::Group,
-            ..
-        }
-    )
+    let synced = |fsync| matches!(fsync, Fsync::PerOperation | Fsync::Group);
+    options.options().is_some_and(|log| synced(log.fsync))
 }
 
 /// How altered bytes are noticed when the disk is read.
 pub fn checksum(options: &Options) -> Checksum {
-    match options {
-        Options::None {} => Checksum::default(),
-        Options::Redo { checksum, .. } => *checksum,
-    }
+    options
+        .options()
+        .map(|log| log.checksum)
+        .unwrap_or_default()
 }
 
 /// The log of the options.
@@ -100,6 +102,7 @@ pub fn recovery_log(
 ) -> Result<Box<dyn RecoveryLog>, ConfigError> {
     Ok(match options {
         Options::None {} => Box::new(none::Forgetful::default()),
-        Options::Redo { .. } => Box::new(redo::RedoLog::new(options, planted)?),
+        Options::Redo(options) => Box::new(redo::RedoLog::new(options, planted)?),
+        Options::UndoRedo(options) => Box::new(undo_redo::UndoRedoLog::new(options, planted)?),
     })
 }

@@ -35,6 +35,8 @@ impl RecoveryLog for Forgetful {
 
     fn disk_done(&mut self, _now: Moment, _token: DiskToken, _out: &mut Vec<Output>) {}
 
+    fn disk_failed(&mut self, _token: DiskToken, _out: &mut Vec<Output>) {}
+
     fn sync_due(&mut self, _now: Moment, _out: &mut Vec<Output>) {}
 
     fn checkpoint_due(&mut self, _now: Moment, _timer: bool, _out: &mut Vec<Output>) -> bool {

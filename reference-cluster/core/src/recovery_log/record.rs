@@ -16,9 +16,11 @@ use shakedown_contracts::strategy::Checksum;
 use thiserror::Error;
 
 use super::checksum;
+use super::rollback::Rollback;
+use crate::flaw::Planted;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
-use crate::store::{Command, Store};
+use crate::store::{Command, Image, Store};
 
 /// Bytes before the payload.
 const HEADER_BYTES: usize = 24;
@@ -40,6 +42,18 @@ pub enum Record {
     },
     /// No epoch below this one, and nobody was promised it yet.
     Term(u64),
+    /// What an entry found whose effect a checkpoint holds before the group has committed it.
+    Before {
+        /// The entry.
+        point: Point,
+        /// What it found.
+        image: Image,
+    },
+    /// Such an entry's effect was taken back.
+    Compensated {
+        /// The entry.
+        point: Point,
+    },
     /// What a service without a group's log writes down, as JSON of its own.
     Service(String),
 }
@@ -50,19 +64,36 @@ enum Payload {
     Entry(Command),
     Promise(Peer),
     Term,
+    Before(Image),
+    Compensated,
     Service(String),
 }
 
 /// The state, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// Last entry applied in `store`.
+    /// Last entry applied in `store` that the group has committed.
     pub point: Point,
     /// The state after it.
     pub store: Store,
+    /// Entries in flight, consecutive, whose effects are in `store` too (rollback log alone).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<Point>,
     /// The state of a service without a group's log, as JSON of its own; empty for others.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub service: String,
+}
+
+impl CheckpointState {
+    /// With nothing in flight.
+    pub fn new(point: Point, store: Store) -> Self {
+        CheckpointState {
+            point,
+            store,
+            in_flight: Vec::new(),
+            service: String::new(),
+        }
+    }
 }
 
 /// What a disk gave back.
@@ -82,6 +113,10 @@ pub struct Recovered {
     pub records: u64,
     /// Length of the log that was read; anything behind it is torn.
     pub log_bytes: u64,
+    /// Entries in flight whose effects were taken back from the checkpoint's state.
+    pub undone: u64,
+    /// Those of them that the log does not know as rolled back.
+    pub compensations: Vec<Record>,
 }
 
 /// Why a node must not start from its disk.
@@ -109,6 +144,15 @@ pub enum RecoveryError {
         /// Position found.
         found: u64,
     },
+    /// The checkpoint's state cannot be rolled back.
+    #[error(
+        "the checkpoint holds position {position}, which was in flight, and the log does not say \
+         what it found: restore the folder from another node or empty it"
+    )]
+    NoImage {
+        /// The entry in flight.
+        position: u64,
+    },
     /// There were checkpoints, and none can be read.
     #[error("none of {count} checkpoint files can be read; restore one or empty the folder")]
     Checkpoints {
@@ -135,6 +179,8 @@ pub fn encode(rule: Checksum, record: &Record) -> Vec<u8> {
             },
             Payload::Term,
         ),
+        Record::Before { point, image } => (*point, Payload::Before(image.clone())),
+        Record::Compensated { point } => (*point, Payload::Compensated),
         Record::Service(note) => (Point::default(), Payload::Service(note.clone())),
     };
     let payload = serde_json::to_vec(&payload).expect("a payload has no part that JSON lacks");
@@ -167,6 +213,13 @@ fn decode(rule: Checksum, bytes: &[u8]) -> Option<(Record, usize)> {
         }),
         Payload::Promise(to) => Record::Promise { epoch, to },
         Payload::Term => Record::Term(epoch),
+        Payload::Before(image) => Record::Before {
+            point: Point { epoch, position },
+            image,
+        },
+        Payload::Compensated => Record::Compensated {
+            point: Point { epoch, position },
+        },
         Payload::Service(note) => Record::Service(note),
     };
     Some((record, HEADER_BYTES + length))
@@ -218,10 +271,23 @@ fn decode_checkpoint(rule: Checksum, bytes: &[u8]) -> Option<CheckpointState> {
 }
 
 /// The state of a node from what its disk held.
+///
+/// # Errors
+/// When the node must not start from it.
 pub fn recover(
     rule: Checksum,
     checkpoints: &[Vec<u8>],
     log: &[u8],
+) -> Result<Recovered, RecoveryError> {
+    recover_planted(rule, checkpoints, log, Planted::default())
+}
+
+/// The same by a node that may make a mistake.
+pub(crate) fn recover_planted(
+    rule: Checksum,
+    checkpoints: &[Vec<u8>],
+    log: &[u8],
+    planted: Planted,
 ) -> Result<Recovered, RecoveryError> {
     let checkpoint = checkpoints
         .iter()
@@ -242,8 +308,14 @@ pub fn recover(
         log_bytes: log_bytes as u64,
         ..Recovered::default()
     };
+    let mut rollback = Rollback::default();
     for record in records {
+        rollback.note(&record);
         recovered.replay(base, record)?;
+    }
+    if let Some(checkpoint) = &mut recovered.checkpoint {
+        recovered.undone = checkpoint.in_flight.len() as u64;
+        recovered.compensations = rollback.undo(checkpoint, planted)?;
     }
     Ok(recovered)
 }
@@ -264,6 +336,7 @@ impl Recovered {
                     self.promised = None;
                 }
             }
+            Record::Before { .. } | Record::Compensated { .. } => {}
             Record::Entry(entry) => {
                 let Point { epoch, position } = entry.point;
                 let last = base.position + self.entries.len() as u64;

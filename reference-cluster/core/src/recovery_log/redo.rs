@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use shakedown_contracts::event::Event;
 use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, RecoveryLog as Options,
+    Checkpoint, Checksum, DEFAULT_MEAN_TIME_BETWEEN_FAILURES, Fsync, LogOptions, OnFsyncError,
 };
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
@@ -20,6 +20,9 @@ use super::{Found, RecoveryLog, SYNC_INTERVAL, Ticket};
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{DiskOperation, DiskToken, Output, Timer};
 use crate::node::ConfigError;
+
+const FAILED: &str = "a disk operation failed: what is on the disk is unknown from here on; free or \
+                      repair the disk and start the node again";
 
 /// What a disk operation under way will prove.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub struct RedoLog {
     checkpoint: Checkpoint,
     young_daly: YoungDaly,
     checksum: Checksum,
+    on_fsync_error: OnFsyncError,
     next_token: u64,
     issued: VecDeque<(DiskToken, Issued)>,
     given: Ticket,
@@ -55,16 +59,17 @@ pub struct RedoLog {
 
 impl RedoLog {
     /// An empty log.
-    pub fn new(options: &Options, planted: Planted) -> Result<Self, ConfigError> {
-        let Options::Redo {
+    ///
+    /// # Errors
+    /// When an option cannot work.
+    pub fn new(options: &LogOptions, planted: Planted) -> Result<Self, ConfigError> {
+        let LogOptions {
             fsync,
             checkpoint,
             mean_time_between_failures,
             checksum,
-        } = *options
-        else {
-            unreachable!("the registry hands over redo options alone");
-        };
+            on_fsync_error,
+        } = *options;
         let zero = match checkpoint {
             Checkpoint::Bytes(bytes) => bytes.0 == 0,
             Checkpoint::Every(every) => every < Duration::from_millis(10),
@@ -84,6 +89,7 @@ impl RedoLog {
                 mean_time_between_failures.unwrap_or(DEFAULT_MEAN_TIME_BETWEEN_FAILURES),
             ),
             checksum,
+            on_fsync_error,
             next_token: 0,
             issued: VecDeque::new(),
             given: 0,
@@ -218,6 +224,21 @@ impl RecoveryLog for RedoLog {
                 let event = Event::CheckpointCompleted { position, bytes };
                 out.push(Output::Note { event });
             }
+        }
+    }
+
+    fn disk_failed(&mut self, token: DiskToken, out: &mut Vec<Output>) {
+        let position = self.issued.iter().position(|(issued, _)| *issued == token);
+        let failed = position.and_then(|position| self.issued.remove(position));
+        match (self.on_fsync_error, failed) {
+            // Wrong on purpose: the disk has given the bytes up, and has nothing to say against a
+            // second sync.
+            (OnFsyncError::Retry, Some((_, Issued::Sync(ticket)))) => {
+                self.issue(Issued::Sync(ticket), DiskOperation::Sync, out);
+            }
+            _ => out.push(Output::Fatal {
+                message: FAILED.to_owned(),
+            }),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::store::{Command, Outcome, Store};
 
 /// Who answers.
 #[derive(Debug)]
-pub(super) struct Speaker {
+pub(crate) struct Speaker {
     pub node: String,
     pub epoch: u64,
     pub primary: Option<String>,

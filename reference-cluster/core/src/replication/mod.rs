@@ -24,7 +24,7 @@
 //! | `raft/` | the same questions, answered by consensus |
 
 mod acknowledge;
-mod answers;
+pub(crate) mod answers;
 mod election;
 mod entry_log;
 mod first_start;

@@ -132,13 +132,10 @@ impl Replica {
 
     /// Begins with what the disk held. `found` is `None` when it held nothing at all.
     pub fn start(&mut self, recovered: Recovered, found: Option<Found>) {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
+        let empty = found.is_none();
         self.last_ticket = self
             .log
-            .start(self.now, found.unwrap_or(empty), &mut self.out);
+            .start(self.now, found.unwrap_or_default(), &mut self.out);
         self.epoch = recovered.epoch;
         self.promised = recovered.promised;
         let mut base = Point::default();
@@ -160,10 +157,10 @@ impl Replica {
             role: Role::Backup,
             epoch: self.epoch,
         });
-        if found.is_some() {
+        if !empty {
             self.remember_no_grant();
         }
-        self.begin(found.is_none());
+        self.begin(empty);
         self.set_tick();
     }
 
@@ -363,11 +360,7 @@ impl Replica {
         let Some(point) = self.entries.point(self.committed) else {
             return;
         };
-        let state = CheckpointState {
-            point,
-            store: self.store.clone(),
-            service: String::new(),
-        };
+        let state = CheckpointState::new(point, self.store.clone());
         let mut records = self.promise_record();
         records.extend(
             self.entries
@@ -383,11 +376,7 @@ impl Replica {
 
     /// Takes over a whole state from the primary; the ticket with which it is durable.
     pub(super) fn install(&mut self, point: Point, store: Store) -> Ticket {
-        let state = CheckpointState {
-            point,
-            store,
-            service: String::new(),
-        };
+        let state = CheckpointState::new(point, store);
         let records = self.promise_record();
         self.last_ticket = self
             .log
@@ -424,6 +413,11 @@ impl Replica {
         self.log.disk_done(self.now, token, &mut self.out);
     }
 
+    /// A sync failed, and the driver goes on.
+    pub fn disk_failed(&mut self, token: DiskToken) {
+        self.log.disk_failed(token, &mut self.out);
+    }
+
     /// The sync timer is due.
     pub fn sync_due(&mut self) {
         self.log.sync_due(self.now, &mut self.out);
@@ -444,7 +438,7 @@ impl Replica {
 }
 
 /// The next item of a queue that is released by tickets.
-pub(super) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
+pub(crate) fn released<T>(queue: &mut VecDeque<(Ticket, T)>, up_to: Ticket) -> Option<T> {
     let (ticket, _) = queue.front()?;
     if *ticket <= up_to {
         queue.pop_front().map(|(_, item)| item)

@@ -150,7 +150,10 @@ impl Replica {
             // That it came is all that it says.
             Message::KeepAlive {} => {}
             // Of a group with another strategy: nothing here understands it.
-            Message::Raft(_) | Message::Balancing(_) => {}
+            Message::Raft(_)
+            | Message::Balancing(_)
+            | Message::Transactions(_)
+            | Message::Redundancy(_) => {}
             Message::Automation(message) => self.about_voters(from, message),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Reads, RecoveryLog,
+    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog,
     Replication, Strategy,
 };
 use shakedown_contracts::units::{Bytes, Duration};
@@ -19,12 +19,11 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
             timeout: Duration::from_millis(200),
             ack: true,
         },
-        recovery_log: RecoveryLog::Redo {
+        recovery_log: RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint: Checkpoint::Bytes(Bytes(8192)),
-            mean_time_between_failures: None,
-            checksum: Checksum::Crc32c,
-        },
+            ..LogOptions::default()
+        }),
         replication: Replication::PrimaryBackup {
             acknowledge,
             fallback: None,

@@ -7,6 +7,8 @@ mod hung_disk;
 mod lease;
 mod ledger;
 mod raft;
+mod redundancy;
 mod replication;
 mod single_node;
+mod transactions;
 mod world;

@@ -3,7 +3,7 @@
 use crate::group::{Client, chaos, lost, read, shared_epochs, strategy};
 use crate::world::World;
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Election, Fallback, Fencing, Fsync, RecoveryLog,
+    Acknowledge, Checkpoint, Detector, Election, Fallback, Fencing, Fsync, LogOptions, RecoveryLog,
     Replication, Strategy,
 };
 use shakedown_contracts::time::Moment;
@@ -431,12 +431,11 @@ fn a_group_of_one_and_no_replication_survive_a_restart_with_a_log_and_are_empty_
 fn forgotten(fsync: Fsync) -> usize {
     let forgets = |seed: &u64| {
         let mut strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
-        strategy.recovery_log = RecoveryLog::Redo {
+        strategy.recovery_log = RecoveryLog::Redo(LogOptions {
             fsync,
             checkpoint: Checkpoint::None,
-            mean_time_between_failures: None,
-            checksum: Checksum::Crc32c,
-        };
+            ..LogOptions::default()
+        });
         let mut world = World::new(3, strategy, *seed);
         world.run_for(Duration::from_millis(500));
         let id = world.request(

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, Fsync, RecoveryLog, Replication, Strategy,
+    Checkpoint, Checksum, Fsync, LogOptions, RecoveryLog, Replication, Strategy,
 };
 use shakedown_contracts::units::Duration;
 use shakedown_core::interface::{ClientReply, ClientRequest};
@@ -10,12 +10,13 @@ use shakedown_core::recovery_log::record::{RecoveryError, recover};
 
 fn alone(checkpoint: Checkpoint, checksum: Checksum) -> Strategy {
     Strategy {
-        recovery_log: RecoveryLog::Redo {
+        recovery_log: RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint,
             mean_time_between_failures: Some(Duration::from_secs(100)),
             checksum,
-        },
+            ..LogOptions::default()
+        }),
         replication: Replication::None {},
         ..Strategy::default()
     }

@@ -1,7 +1,7 @@
 //! The strategies that are compared, each with what it is compared to.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Raft, Reads,
+    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Raft, Reads,
     RecoveryLog, Replication, Strategy,
 };
 use shakedown_contracts::units::{Bytes, Duration};
@@ -122,12 +122,11 @@ fn detector(detector: Detector) -> Strategy {
 }
 
 fn redo(fsync: Fsync, checkpoint: Checkpoint) -> RecoveryLog {
-    RecoveryLog::Redo {
+    RecoveryLog::Redo(LogOptions {
         fsync,
         checkpoint,
-        mean_time_between_failures: None,
-        checksum: Checksum::Crc32c,
-    }
+        ..LogOptions::default()
+    })
 }
 
 fn log(fsync: Fsync) -> Strategy {

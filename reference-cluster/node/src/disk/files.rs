@@ -9,7 +9,8 @@
 //! classic mistake: Pillai et al. 2014).
 //!
 //! Invariant: the log file followed by the held bytes is what was appended since the last
-//! checkpoint. After any error the files are not to be used again.
+//! checkpoint. After any error the files are not to be used again, but after a failed sync where
+//! `on_fsync_error = "retry"` (wrong on purpose).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -86,10 +87,15 @@ impl Files {
         self.write(bytes)
     }
 
+    /// Writes what was held back; not durable yet.
+    pub fn write_held(&mut self) -> Result<(), NodeError> {
+        let held = std::mem::take(&mut self.held);
+        self.write(&held)
+    }
+
     /// Makes everything appended durable.
     pub fn sync(&mut self) -> Result<(), NodeError> {
-        let held = std::mem::take(&mut self.held);
-        self.write(&held)?;
+        self.write_held()?;
         let synced = self.log.sync_data();
         self.unwritable(LOG, synced)
     }

@@ -3,4 +3,4 @@
 mod files;
 mod queue;
 
-pub use queue::{Disk, Recovered, open};
+pub use queue::{Completed, Completion, Disk, Recovered, Treatment, open};

@@ -225,6 +225,7 @@ impl Trial {
         for happening in happenings {
             match happening {
                 Happening::Answer { .. } => self.answers += 1,
+                Happening::Disturbed { .. } => {}
                 Happening::Event { node, time, event } => self.note(node, time, &event),
             }
         }

@@ -23,7 +23,7 @@ use host::{Files, Host};
 use line::Line;
 use shakedown_contracts::event::Event;
 use shakedown_contracts::strategy::{
-    Checkpoint, Checksum, Detector, Fsync, RecoveryLog, Replication, Strategy,
+    Checkpoint, Detector, Fsync, LogOptions, RecoveryLog, Replication, Strategy,
 };
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_simulator::{CallAnswer, ClientReply, ClientRequest, Happening, Setup, World};
@@ -118,12 +118,11 @@ fn describe(what: &str, points: impl Iterator<Item = (f64, f64)>) {
 fn setup_of(checkpoint: Checkpoint) -> Setup {
     let strategy = Strategy {
         detector: Detector::None {},
-        recovery_log: RecoveryLog::Redo {
+        recovery_log: RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint,
-            mean_time_between_failures: None,
-            checksum: Checksum::Crc32c,
-        },
+            ..LogOptions::default()
+        }),
         replication: Replication::None {},
         ..Strategy::default()
     };
@@ -210,6 +209,7 @@ fn point(world: &mut World, read_mib: Duration) -> Point {
             records,
             bytes,
             took,
+            ..
         }) = found
         {
             let read_mib = took.as_millis_f64() / read_mib.as_millis_f64();

@@ -6,7 +6,7 @@ use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Checksum, Detector, Election, Fencing, Fsync, Reads, RecoveryLog,
+    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Reads, RecoveryLog,
     Replication, Strategy,
 };
 use shakedown_contracts::time::Moment;
@@ -43,12 +43,11 @@ pub fn strategy(acknowledge: Acknowledge, fencing: Fencing) -> Strategy {
 }
 
 pub fn log(fsync: Fsync) -> RecoveryLog {
-    RecoveryLog::Redo {
+    RecoveryLog::Redo(LogOptions {
         fsync,
         checkpoint: Checkpoint::Bytes(shakedown_contracts::units::Bytes(8192)),
-        mean_time_between_failures: None,
-        checksum: Checksum::default(),
-    }
+        ..LogOptions::default()
+    })
 }
 
 pub fn setup(size: u32, strategy: &Strategy, seed: u64) -> Setup {
@@ -112,6 +111,8 @@ impl Group {
                     Happening::Event { node, time, event } => {
                         self.events.push((time, node, event));
                     }
+                    // Asked for where it matters.
+                    Happening::Disturbed { .. } => {}
                     Happening::Answer { call, time, answer } => {
                         let twice = self.answers.insert(call, (time, answer));
                         assert_eq!(twice, None, "{call:?} is answered twice");

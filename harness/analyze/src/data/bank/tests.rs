@@ -1,5 +1,8 @@
 //! Each wrong is planted once and found; a bank that did nothing wrong passes.
 
+use shakedown_contracts::history::JournalEntry;
+use shakedown_contracts::strategy::{TransactionKind, Transactions};
+
 use super::*;
 use crate::made::MadeTrial;
 
@@ -159,4 +162,59 @@ fn a_transfer_applied_twice_by_another_amount_from_nowhere_or_after_refusal_is_f
             "wrong total"
         ]
     );
+}
+
+/// A saga's bank, in which transfer 1 was undone at a0 so many times.
+fn undone(times: usize) -> MadeTrial {
+    let mut made = MadeTrial::bank();
+    made.plan.target.strategy.transactions = Some(Transactions::of(TransactionKind::Saga));
+    made.history.transfer(1, 10, 1_000).fail(1_010);
+    let undone = (0..times).map(|time| (1, 10, 2 + time as u64));
+    let journal: Vec<_> = std::iter::once((1, -10, 1)).chain(undone).collect();
+    let balance = 90 + 10 * times as i64;
+    let last = vec![account("a0", balance, &journal), account("a1", 100, &[])];
+    made.history.snapshot(last, 7_100, true).ok(7_200);
+    made
+}
+
+#[test]
+fn a_saga_that_undid_its_step_once_did_nothing_and_twice_is_found() {
+    assert!(kinds(&undone(1)).is_empty(), "{:?}", kinds(&undone(1)));
+    assert_eq!(kinds(&undone(2)), ["transfer undone twice", "wrong total"]);
+    let half_done = [
+        "failed transfer took effect",
+        "half a transfer",
+        "wrong total",
+    ];
+    assert_eq!(kinds(&undone(0)), half_done);
+}
+
+#[test]
+fn a_reverse_entry_is_a_wrong_amount_where_nothing_is_compensated() {
+    let mut made = undone(1);
+    made.plan.target.strategy.transactions = None;
+    assert!(kinds(&made).contains(&"wrong amount".to_owned()));
+}
+
+#[test]
+fn an_acknowledged_saga_that_was_undone_is_lost() {
+    let mut made = undone(1);
+    made.history.transfer(2, 5, 1_100).ok(1_110);
+    let last = vec![
+        account("a0", 100, &[(2, -5, 1), (2, 5, 2)]),
+        account("a1", 100, &[]),
+    ];
+    made.history.snapshot(last, 7_300, true).ok(7_400);
+    assert_eq!(max(&made, "writes.lost"), Some(1.0));
+}
+
+#[test]
+fn a_short_journal_that_shows_the_undoing_alone_is_no_evidence() {
+    let mut made = undone(1);
+    let last = vec![
+        windowed(account("a0", 100, &[(1, 10, 9)])),
+        windowed(account("a1", 100, &[])),
+    ];
+    made.history.snapshot(last, 7_300, false).ok(7_400);
+    assert!(kinds(&made).is_empty(), "{:?}", kinds(&made));
 }

@@ -7,6 +7,7 @@
 mod clients;
 #[cfg(feature = "flaws")]
 mod flaw;
+mod host;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct Cluster {
     host_crashes: BTreeSet<String>,
     /// What was done to a node by a fault, so that healing undoes it.
     done: BTreeMap<FaultId, ProcessFault>,
+    /// Faults of disks and clocks, by node.
+    disturbing: BTreeSet<(String, FaultId)>,
     /// Faults that are healed once the node serves.
     until_ready: BTreeMap<String, FaultId>,
     /// When each node's process was started, and when it served.
@@ -92,6 +95,7 @@ impl Cluster {
             nodes: plan.target.member_names(),
             host_crashes: crashes.map(|fault| fault.name.clone()).collect(),
             done: BTreeMap::new(),
+            disturbing: BTreeSet::new(),
             until_ready: BTreeMap::new(),
             lives: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -174,6 +178,7 @@ impl Cluster {
                 let observed = format!("{node} is {}", state_after(*action));
                 self.say_of(node, NodeReport::Fault(effective(id, now, observed)));
             }
+            NodeOrder::Disturb { id, fault } => self.disturb(node, id, fault),
             NodeOrder::Heal { id } => self.heal(node, id),
             NodeOrder::Shutdown => self.close(Process::NodeAgent(node.to_owned())),
         }
@@ -241,6 +246,9 @@ impl Cluster {
     }
 
     fn heal(&mut self, node: &str, id: &FaultId) {
+        if self.mend(node, id) {
+            return;
+        }
         match self.done.get(id) {
             Some(ProcessFault::Pause) => {
                 self.world.resume(node);
@@ -299,6 +307,7 @@ impl Cluster {
         for happening in self.world.take_happenings() {
             match happening {
                 Happening::Event { node, time, event } => self.event(&node, time, event),
+                Happening::Disturbed { node, id } => self.disturbed(&node, id),
                 Happening::Answer { call, answer, .. } => {
                     let world = &mut self.world;
                     let mut workers = self.workers.values_mut();
@@ -311,7 +320,15 @@ impl Cluster {
 
     fn event(&mut self, node: &str, time: Moment, event: Event) {
         self.notice(node, time, &event);
-        let ready = matches!(event, Event::NodeReady {});
+        // One that was started and ends by itself is not dead by the fault any more: what it died of
+        // is its own, and judged as that.
+        let started = match event {
+            Event::NodeReady {} => Some("serves again"),
+            Event::NodeExited {
+                expected: false, ..
+            } => Some("was started and ended by itself"),
+            _ => None,
+        };
         let by_agent = matches!(event, Event::NodeStarted { .. } | Event::NodeExited { .. });
         let stamped = StampedEvent { time, event };
         self.say_of(
@@ -321,8 +338,10 @@ impl Cluster {
                 false => NodeReport::Node(stamped),
             },
         );
-        if ready && let Some(id) = self.until_ready.remove(node) {
-            let report = healed(&id, time, &format!("{node} serves again"));
+        if let Some(how) = started
+            && let Some(id) = self.until_ready.remove(node)
+        {
+            let report = healed(&id, time, &format!("{node} {how}"));
             self.say_of(node, NodeReport::Fault(report));
         }
     }

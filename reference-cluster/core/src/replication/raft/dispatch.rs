@@ -101,6 +101,10 @@ impl Service for Raft {
         self.log.disk_done(self.now, token, &mut self.out);
     }
 
+    fn disk_failed(&mut self, token: DiskToken) {
+        self.log.disk_failed(token, &mut self.out);
+    }
+
     fn request(&mut self, id: RequestId, request: ClientRequest) {
         self.serve(id, request);
     }

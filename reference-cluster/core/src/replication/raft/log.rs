@@ -61,11 +61,7 @@ impl Log {
         found: Option<Found>,
         out: &mut Vec<Output>,
     ) -> Option<Store> {
-        let empty = Found {
-            log_bytes: 0,
-            torn: false,
-        };
-        self.last_ticket = self.disk.start(now, found.unwrap_or(empty), out);
+        self.last_ticket = self.disk.start(now, found.unwrap_or_default(), out);
         self.term_ticket = self.last_ticket;
         self.term = recovered.epoch;
         self.vote = recovered.promised;
@@ -148,11 +144,7 @@ impl Log {
         let records: Vec<Record> = std::iter::once(self.term_record())
             .chain(tail.map(Record::Entry))
             .collect();
-        let state = CheckpointState {
-            point,
-            store: store.clone(),
-            service: String::new(),
-        };
+        let state = CheckpointState::new(point, store.clone());
         self.last_ticket = self.disk.checkpoint(now, &state, &records, out);
     }
 
@@ -173,6 +165,11 @@ impl Log {
     /// A disk operation is done.
     pub fn disk_done(&mut self, now: Moment, token: DiskToken, out: &mut Vec<Output>) {
         self.disk.disk_done(now, token, out);
+    }
+
+    /// A sync failed.
+    pub fn disk_failed(&mut self, token: DiskToken, out: &mut Vec<Output>) {
+        self.disk.disk_failed(token, out);
     }
 
     /// The sync timer is due.

@@ -19,6 +19,7 @@
 //! | `follower` | what a follower takes, and from whom |
 //! | `heartbeat` | how a leader shows itself, and learns that it still is one |
 //! | `reads` | when may a read be answered |
+//! | `redundancy` | are all copies there |
 //! | `requests` | what clients are told |
 //!
 //! Invariants (figure 3 of the paper): one leader a term; a leader never overwrites its log; logs
@@ -37,6 +38,7 @@ mod leader;
 mod log;
 pub mod message;
 mod reads;
+mod redundancy;
 mod requests;
 mod role;
 pub mod server;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use shakedown_contracts::event::Role;
 use shakedown_contracts::range::DurationRange;
-use shakedown_contracts::strategy::{Checkpoint, Checksum, Fsync, Raft, RecoveryLog, Strategy};
+use shakedown_contracts::strategy::{Checkpoint, Fsync, LogOptions, Raft, RecoveryLog, Strategy};
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::flaw::Flaw;
 
@@ -143,12 +143,11 @@ fn strike(world: &mut World, fault: Fault, down: &mut BTreeSet<u32>) {
 
 fn chaos(seed: u64, flaw: Option<Flaw>) -> (World, Client) {
     // A checkpoint every few writes, so that a node that was away misses what its leader has left.
-    let recovery_log = RecoveryLog::Redo {
+    let recovery_log = RecoveryLog::Redo(LogOptions {
         fsync: Fsync::Group,
         checkpoint: Checkpoint::Bytes(Bytes(1024)),
-        mean_time_between_failures: None,
-        checksum: Checksum::Crc32c,
-    };
+        ..LogOptions::default()
+    });
     let strategy = Strategy {
         recovery_log,
         ..strategy(options(seed / 4))
@@ -352,12 +351,11 @@ fn such_a_mistake_loses_acknowledged_writes() {
 
 #[test]
 fn on_a_disk_that_forgets_nothing_of_it_holds() {
-    let never = RecoveryLog::Redo {
+    let never = RecoveryLog::Redo(LogOptions {
         fsync: Fsync::Never,
         checkpoint: Checkpoint::None,
-        mean_time_between_failures: None,
-        checksum: Checksum::Crc32c,
-    };
+        ..LogOptions::default()
+    });
     for recovery_log in [RecoveryLog::None {}, never] {
         let breaks = |seed: &u64| {
             let strategy = Strategy {

@@ -1,7 +1,7 @@
 //! What clients see: where to go, reads that are not stale, and a log that a node far behind gets.
 
 use shakedown_contracts::node::ApiErrorKind;
-use shakedown_contracts::strategy::{Checkpoint, Checksum, Fsync, Raft, Reads, RecoveryLog};
+use shakedown_contracts::strategy::{Checkpoint, Fsync, LogOptions, Raft, Reads, RecoveryLog};
 use shakedown_contracts::units::{Bytes, Duration};
 use shakedown_core::interface::{ClientReply, ClientRequest};
 
@@ -96,12 +96,11 @@ fn a_follower_far_behind_gets_the_whole_state_and_can_then_lead() {
 fn a_group_whose_every_host_dies_has_what_it_acknowledged_from_logs_and_checkpoints() {
     for checkpoint in [Checkpoint::None, Checkpoint::Bytes(Bytes(2048))] {
         let mut strategy = strategy(Raft::default());
-        strategy.recovery_log = RecoveryLog::Redo {
+        strategy.recovery_log = RecoveryLog::Redo(LogOptions {
             fsync: Fsync::Group,
             checkpoint,
-            mean_time_between_failures: None,
-            checksum: Checksum::Crc32c,
-        };
+            ..LogOptions::default()
+        });
         let mut world = World::new(3, strategy, 3);
         world.run_for(Duration::from_secs(1));
         let leader = world.primary().expect("a healthy group elects a leader");

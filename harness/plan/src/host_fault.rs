@@ -1,0 +1,169 @@
+//! `[[fault]]` of kinds `disk-…` and `clock-…`: their options, and what of them cannot be survived by
+//! anybody.
+
+use shakedown_contracts::fault::{FaultKind, Selector};
+use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
+use shakedown_contracts::plan::Target;
+use shakedown_contracts::strategy::{Detector, RecoveryLog};
+use shakedown_contracts::units::Duration;
+
+use crate::fault::Planned;
+use crate::reader::{TableReader, quoted};
+
+/// A clock that runs faster than this is no clock.
+const RATE_MAX: f64 = 100.0;
+/// More failures than any run has operations.
+const TIMES_MAX: u32 = 1_000_000;
+
+/// The fault of that kind; `None` for a kind that is none of a host.
+pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
+    Some(match kind {
+        "disk-hang" => HostFault::DiskHang {},
+        "disk-latency" => HostFault::DiskLatency {
+            latency: required_duration(table, "latency", "`latency = \"20ms\"`"),
+            jitter: table
+                .duration("jitter")
+                .map(|placed| placed.value)
+                .unwrap_or_default(),
+        },
+        "disk-fault" => disk_fault(table),
+        "disk-full" => HostFault::DiskFull {},
+        "disk-corrupt" => {
+            let damages = [
+                ("bit-flip", Damage::BitFlip),
+                ("scramble", Damage::Scramble),
+            ];
+            HostFault::DiskCorrupt {
+                damage: table.choice("damage", &damages).unwrap_or(Damage::BitFlip),
+            }
+        }
+        "clock-rate" => HostFault::ClockRate { rate: rate(table) },
+        "clock-bump" => {
+            let ways = [
+                ("forward", BumpDirection::Forward),
+                ("back", BumpDirection::Back),
+            ];
+            HostFault::ClockBump {
+                delta: required_duration(table, "delta", "`delta = \"500ms\"`"),
+                direction: table.choice("direction", &ways).unwrap_or_default(),
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn required_duration(table: &TableReader<'_>, key: &'static str, example: &str) -> Duration {
+    if !table.has(key) {
+        table.missing(key, &format!("say how much: {example}"));
+    }
+    let written = table.duration_above_zero(key);
+    written.map(|placed| placed.value).unwrap_or_default()
+}
+
+fn disk_fault(table: &TableReader<'_>) -> HostFault {
+    let errnos = [("EIO", Errno::Io), ("ENOSPC", Errno::NoSpace)];
+    let errno = table.choice("errno", &errnos).unwrap_or(Errno::Io);
+    HostFault::DiskFault {
+        errno,
+        methods: methods(table, errno),
+        times: table.integer("times", 1, TIMES_MAX),
+    }
+}
+
+/// Without a word, those that usually meet the error: the device fails under a sync, room is
+/// missing for a write.
+fn methods(table: &TableReader<'_>, errno: Errno) -> Vec<DiskMethod> {
+    let usual = match errno {
+        Errno::Io => DiskMethod::Sync,
+        Errno::NoSpace => DiskMethod::Write,
+    };
+    let Some(written) = table.texts("methods") else {
+        return vec![usual];
+    };
+    let mut methods = Vec::new();
+    for word in &written {
+        match word.value {
+            "write" => methods.push(DiskMethod::Write),
+            "sync" => methods.push(DiskMethod::Sync),
+            other => {
+                let message = format!("{} is no method of a disk", quoted(other));
+                table.invalid("methods", message, "known are write, sync");
+            }
+        }
+    }
+    if written.is_empty() {
+        table.invalid(
+            "methods",
+            "no method can fail",
+            "list \"write\", \"sync\" or both",
+        );
+    }
+    methods
+}
+
+fn rate(table: &TableReader<'_>) -> f64 {
+    let hint = "seconds of the clock in a second of time: `rate = 0.5`";
+    if !table.has("rate") {
+        table.missing("rate", hint);
+    }
+    let rate = table.positive("rate", RATE_MAX);
+    if rate.is_some_and(|rate| (rate - 1.0).abs() < 1e-6) {
+        table.invalid("rate", "a clock of rate 1 runs true", hint);
+    }
+    rate.unwrap_or(1.0)
+}
+
+/// With several copies, damage to half of them or more could be damage to all that hold a record.
+pub(crate) fn check_damage(root: &TableReader<'_>, planned: &[Planned], nodes: usize) {
+    let damages = |planned: &&Planned| {
+        matches!(
+            planned.fault.kind,
+            FaultKind::Host(HostFault::DiskCorrupt { .. })
+        )
+    };
+    let mut copies = 0;
+    for planned in planned.iter().filter(damages) {
+        copies += match &planned.fault.nodes {
+            Selector::Names(names) => names.len(),
+            Selector::One | Selector::Primary => 1,
+            Selector::Minority => nodes.saturating_sub(1) / 2,
+            Selector::MinorityThird => (nodes.saturating_sub(1) / 3).max(1),
+            Selector::Majority => nodes / 2 + 1,
+            Selector::All => nodes,
+            Selector::Backups => nodes - 1,
+        };
+        if nodes > 1 && copies * 2 >= nodes {
+            let message = format!(
+                "`{}` may damage every copy of a record: {copies} of {nodes} logs",
+                planned.fault.name
+            );
+            let hint = "damage fewer than half of the logs, by all faults of kind \"disk-corrupt\" together";
+            root.log
+                .invalid(&planned.span, "fault.nodes", message, Some(hint.to_owned()));
+        }
+    }
+}
+
+/// A disk that nobody uses cannot fail anybody.
+pub(crate) fn check_use(root: &TableReader<'_>, planned: &[Planned], target: &Target) {
+    let strategy = &target.strategy;
+    let probes = matches!(strategy.detector, Detector::ProgressProbe { .. });
+    if strategy.recovery_log != (RecoveryLog::None {}) {
+        return;
+    }
+    for planned in planned {
+        let unused = match &planned.fault.kind {
+            FaultKind::Host(HostFault::DiskCorrupt { .. }) => true,
+            FaultKind::Host(fault) => fault.name().starts_with("disk-") && !probes,
+            _ => false,
+        };
+        if unused {
+            let name = &planned.fault.name;
+            let message =
+                format!("`{name}` acts on disks, and without a recovery log nobody uses one");
+            let hint = "set `target.strategy.recovery_log.kind = \"redo\"`".to_owned();
+            root.log
+                .invalid(&planned.span, "fault", message, Some(hint));
+        }
+    }
+}
