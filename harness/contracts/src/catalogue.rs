@@ -122,7 +122,8 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("phi-accrual", "suspect when the silence is improbable"),
             now("chen", "expected arrival and a safety margin"),
             now("progress-probe", "a probe passes through a disk write"),
-            not_yet("swim", "probes through others, gossip"),
+            now("connection-close", "suspect when the connection ends"),
+            now("swim", "probes through others, gossip"),
         ],
     ),
     (

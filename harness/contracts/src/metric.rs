@@ -198,6 +198,14 @@ pub const METRICS: &[MetricDescription] = &[
         "suspicions of nodes that were live and reachable",
     ),
     metric(
+        "false_suspicions.bystanders",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "the same of nodes that no fault was acting on: misled by another's trouble",
+    ),
+    metric(
         "false_suspicions.rate",
         Unit::PerHour,
         false,

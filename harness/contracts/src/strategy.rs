@@ -15,6 +15,7 @@ mod recovery_log;
 mod redundancy;
 mod replication;
 mod snapshot;
+mod swim;
 mod transactions;
 
 pub use automation::{Automation, Supervisor};
@@ -35,6 +36,7 @@ pub use replication::{
     default_drift_bound,
 };
 pub use snapshot::Snapshot;
+pub use swim::Swim;
 pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.

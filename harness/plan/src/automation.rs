@@ -58,6 +58,15 @@ fn check(part: &TableReader<'_>, supervisor: &Supervisor, strategy: &Strategy) {
         let message = "a supervisor without a detector notices nothing";
         part.invalid("kind", message, "set `target.strategy.detector`");
     }
+    if matches!(strategy.detector, Detector::ConnectionClose { .. }) {
+        let message = "a supervisor hears of nodes by what their detectors send, and \"connection-close\" sends nothing";
+        part.invalid("kind", message, "choose another detector");
+    }
+    if matches!(strategy.detector, Detector::Swim(_)) && part.has("slow_for") {
+        let message = "`slow_for` has no effect with detector \"swim\": who is slow is measured by heartbeats";
+        let hint = "choose a detector with heartbeats, or leave this out";
+        part.invalid("slow_for", message, hint);
+    }
     if supervisor.backoff.low().is_zero() {
         let message = "a backoff from no time at all never grows";
         part.invalid("backoff", message, "write it like \"200ms..10s\"");

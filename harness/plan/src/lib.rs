@@ -29,6 +29,7 @@ mod schedule;
 mod selector;
 mod snapshot;
 mod suggestion;
+mod swim;
 mod target;
 mod transactions;
 mod tree;

@@ -147,6 +147,8 @@ impl Replica {
             Message::Refuse { epoch, .. } => self.on_refuse(epoch),
             Message::Join {} => self.on_join(from),
             Message::Joined { fresh } => self.on_joined(from, fresh),
+            // That it came is all that it says.
+            Message::KeepAlive {} => {}
             // Of a group with another strategy: nothing here understands it.
             Message::Raft(_)
             | Message::Chain(_)
