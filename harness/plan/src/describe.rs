@@ -103,9 +103,16 @@ fn strategies(out: &mut String, plan: &Plan) {
     field(out, "detector", &options(&strategy.detector));
     field(out, "recovery log", &options(&strategy.recovery_log));
     field(out, "replication", &options(&strategy.replication));
-    let mut others = vec!["transactions", "redundancy", "balancing", "automation"];
+    let mut others = vec![
+        "transactions",
+        "snapshot",
+        "redundancy",
+        "balancing",
+        "automation",
+    ];
     let present = [
         ("transactions", strategy.transactions.as_ref().map(options)),
+        ("snapshot", strategy.snapshot.as_ref().map(options)),
         ("redundancy", strategy.redundancy.as_ref().map(options)),
         ("balancing", strategy.balancing.as_ref().map(options)),
         ("automation", strategy.automation.as_ref().map(options)),

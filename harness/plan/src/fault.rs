@@ -416,7 +416,10 @@ pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], 
     host_fault::check_damage(root, planned, target.nodes.len());
     host_fault::check_use(root, planned, target);
     let alone = target.strategy.replication == Replication::None {};
-    let peers = target.strategy.transactions.is_some() || target.strategy.redundancy.is_some();
+    let strategy = &target.strategy;
+    let peers = strategy.transactions.is_some()
+        || strategy.redundancy.is_some()
+        || strategy.snapshot.is_some();
     for planned in planned {
         if target.strategy.balancing.is_some() {
             check_behind_balancer(root, planned, target);
@@ -425,7 +428,7 @@ pub(crate) fn check_against_target(root: &TableReader<'_>, planned: &[Planned], 
         let by_role = matches!(planned.fault.nodes, Selector::Primary | Selector::Backups);
         if peers && by_role {
             let message = format!(
-                "`{}` acts on nodes by role, and with transactions or redundancy all are peers",
+                "`{}` acts on nodes by role, and with transactions, redundancy or snapshot all are peers",
                 planned.fault.name
             );
             let hint = "name nodes, as in `nodes = [\"n1\"]`, or draw some".to_owned();

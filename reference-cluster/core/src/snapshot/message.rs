@@ -138,3 +138,41 @@ pub enum SpreadMessage {
         reply: ClientReply,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn what_is_carried_survives_its_encoding() {
+        let credit = Body::Credit {
+            position: u64::MAX,
+            transfer: TransferRequest {
+                id: 7,
+                from: "a".into(),
+                to: "b".into(),
+                amount: 1,
+            },
+        };
+        let read = ReadAccountsRequest {
+            keys: vec!["a".into()],
+            journal: None,
+        };
+        let id = SnapshotId {
+            initiator: Peer(1),
+            number: 3,
+        };
+        let purposes = [Purpose::Checkpoint, Purpose::Read(read)];
+        let markers = purposes.map(|purpose| Body::Marker { id, purpose });
+        for content in markers.into_iter().chain([credit]) {
+            let message = Message::Spread(SpreadMessage::Carry {
+                era: 5,
+                sequence: 1,
+                content,
+            });
+            let json = serde_json::to_string(&message).unwrap();
+            assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);
+        }
+    }
+}

@@ -141,7 +141,43 @@ pub enum ChainMessage {
 
 #[cfg(test)]
 mod tests {
+    use shakedown_contracts::node::TransferRequest;
+
     use super::*;
+    use crate::message::Message;
+    use crate::store::Command;
+
+    #[test]
+    fn a_state_with_decided_transfers_and_a_read_survive_their_encoding() {
+        let mut store = Store::default();
+        let transfer = TransferRequest {
+            id: u64::MAX,
+            from: "a".into(),
+            to: "b".into(),
+            amount: 1,
+        };
+        store.apply(1, &Command::Transfer(transfer));
+        let configuration = Configuration {
+            epoch: 2,
+            order: vec![Peer(1), Peer(0)],
+        };
+        let snapshot = ChainMessage::Snapshot {
+            configuration,
+            point: Point::default(),
+            store,
+        };
+        let key = "k".to_owned();
+        let read = ChainMessage::Read {
+            epoch: 2,
+            number: 1,
+            index: 9,
+            request: ClientRequest::Get { key },
+        };
+        for message in [snapshot, read].map(Message::Chain) {
+            let json = serde_json::to_string(&message).unwrap();
+            assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);
+        }
+    }
 
     #[test]
     fn in_a_chain_one_takes_from_the_one_before_and_outside_of_it_from_the_head() {

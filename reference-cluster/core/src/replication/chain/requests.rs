@@ -12,9 +12,17 @@ use super::server::{Chain, Position};
 use crate::flaw::Flaw;
 use crate::interface::{ClientReply, ClientRequest, Output, RequestId};
 use crate::replication::answers::{Speaker, command};
+use crate::store::Command;
 
 /// Most requests that wait at one head, reads and writes and those held back apart.
 const OPEN_REQUESTS_MAX: usize = 4096;
+
+impl Headship {
+    fn open_requests(&self) -> usize {
+        let asked = self.waiting.len().max(self.reads.len());
+        asked.max(self.held_back.len())
+    }
+}
 
 impl Chain {
     pub(super) fn speaker(&self) -> Speaker {
@@ -54,8 +62,7 @@ impl Chain {
             let message = "this node is not the head of the chain";
             return Err(self.speaker().error(ApiErrorKind::NotPrimary, message));
         };
-        let open = headship.waiting.len().max(headship.reads.len());
-        if open.max(headship.held_back.len()) >= OPEN_REQUESTS_MAX {
+        if headship.open_requests() >= OPEN_REQUESTS_MAX {
             let message = "too many requests are waiting";
             return Err(self.speaker().error(ApiErrorKind::Unavailable, message));
         }
@@ -68,15 +75,17 @@ impl Chain {
             return Ok(());
         }
         match command(request) {
-            Ok(command) => {
-                let position = self.propose(command);
-                if let Position::Head(headship) = &mut self.position {
-                    headship.waiting.insert(position, id);
-                }
-            }
+            Ok(command) => self.write(id, command),
             Err(read) => self.read(id, read),
         }
         Ok(())
+    }
+
+    fn write(&mut self, id: RequestId, command: Command) {
+        let position = self.propose(command);
+        if let Position::Head(headship) = &mut self.position {
+            headship.waiting.insert(position, id);
+        }
     }
 
     /// A head that lost its role answers whoever still waits.

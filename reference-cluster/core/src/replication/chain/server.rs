@@ -1,9 +1,8 @@
 //! What a member holds, and what follows from a step.
 //!
-//! A step takes one input, then settles: what the disk has proved is passed on down the chain and
-//! told up the chain, what the tail has is committed and applied, what is committed answers clients.
-//! Invariants: `committed` never falls; nothing that rests on the disk is said before the disk has
-//! it; `verified` is a prefix of the log that equals the head's.
+//! A step takes one input, then settles: what is on disk is passed on down the chain and told up the
+//! chain, what the tail has is committed and applied, what is committed answers clients.
+//! Invariants: `committed` never falls; nothing is said before the disk has what it rests on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -187,10 +186,10 @@ impl Chain {
     }
 
     fn take_waiting(&mut self, position: u64) -> Option<RequestId> {
-        let Position::Head(headship) = &mut self.position else {
-            return None;
-        };
-        headship.waiting.remove(&position)
+        match &mut self.position {
+            Position::Head(headship) => headship.waiting.remove(&position),
+            Position::Candidate(_) | Position::Follower => None,
+        }
     }
 
     /// Commits what the tail has. An entry of an older epoch counts only behind one of the chain's
