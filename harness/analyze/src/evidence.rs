@@ -166,6 +166,8 @@ fn provoked(trial: &Trial<'_>, node: &str, at: Moment) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use shakedown_contracts::host_fault::Damage;
+
     use super::*;
     use crate::made::MadeTrial;
 
@@ -229,5 +231,31 @@ mod tests {
             deaths(&made.trial())[0].explanation,
             "n2 died by itself at 4.100s: signal 6; see 1/logs/n2.log"
         );
+    }
+
+    #[test]
+    fn a_node_that_ends_because_its_disk_failed_it_is_excused_while_the_fault_lasts() {
+        let full = || FaultKind::Host(HostFault::DiskFull {});
+        let damage = Damage::BitFlip;
+        let altered = || FaultKind::Host(HostFault::DiskCorrupt { damage });
+        let hang = || FaultKind::Host(HostFault::DiskHang {});
+        for (kind, node, at, found) in [
+            (full(), "n1", 3_500, 0),
+            (full(), "n1", 2_900, 1),
+            (full(), "n1", 4_100, 1),
+            (full(), "n2", 3_500, 1),
+            (altered(), "n1", 4_100, 0),
+            (hang(), "n1", 3_500, 1),
+        ] {
+            let mut made = MadeTrial::new();
+            made.fault(kind, &["n1"], 3_000, 4_000);
+            let status = "exit code 1".to_owned();
+            let event = Event::NodeExited {
+                status,
+                expected: false,
+            };
+            made.event(&format!("node-agent {node}"), at, event);
+            assert_eq!(deaths(&made.trial()).len(), found, "{node} at {at}");
+        }
     }
 }

@@ -122,7 +122,8 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("phi-accrual", "suspect when the silence is improbable"),
             now("chen", "expected arrival and a safety margin"),
             now("progress-probe", "a probe passes through a disk write"),
-            not_yet("swim", "probes through others, gossip"),
+            now("connection-close", "suspect when the connection ends"),
+            now("swim", "probes through others, gossip"),
         ],
     ),
     (
@@ -138,7 +139,7 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
         &[
             now("none", "only the first node serves"),
             now("primary-backup", "backups follow a primary and take over"),
-            not_yet("chain", "writes travel along a chain"),
+            now("chain", "writes travel along a chain to its tail"),
             now("raft", "consensus on a log with elected leaders"),
         ],
     ),
@@ -150,6 +151,20 @@ pub const STRATEGIES: &[(&str, &[Choice])] = &[
             now("three-phase-commit", "with a phase before the decision"),
             now("paxos-commit", "the votes are kept by a majority"),
             now("saga", "steps with compensations"),
+        ],
+    ),
+    (
+        "snapshot",
+        &[
+            now("none", "the accounts of a node that restarts are empty"),
+            now(
+                "uncoordinated",
+                "each node goes back to a checkpoint of its own",
+            ),
+            now(
+                "chandy-lamport",
+                "all go back to a snapshot of nodes and channels",
+            ),
         ],
     ),
     (

@@ -182,12 +182,28 @@ pub const METRICS: &[MetricDescription] = &[
         "longest time in which two nodes acted as primary of one group",
     ),
     metric(
+        "roles.changes",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "times that a node became primary, from the start of the fault phase on",
+    ),
+    metric(
         "false_suspicions.count",
         Unit::Count,
         false,
         &[],
         true,
         "suspicions of nodes that were live and reachable",
+    ),
+    metric(
+        "false_suspicions.bystanders",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "the same of nodes that no fault was acting on: misled by another's trouble",
     ),
     metric(
         "false_suspicions.rate",

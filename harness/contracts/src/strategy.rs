@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 
 mod automation;
 mod balancing;
+mod chain;
 mod detector;
 mod raft;
 mod recovery_log;
 mod redundancy;
 mod replication;
+mod snapshot;
+mod swim;
 mod transactions;
 
 pub use automation::{Automation, Supervisor};
@@ -20,6 +23,7 @@ pub use balancing::{
     Backend, Balancing, BalancingKind, CircuitBreaker, OutlierEjection, RETRIES_ALWAYS, Retry,
     Service, Shedding, default_retry_budget,
 };
+pub use chain::{Chain, ChainReads};
 pub use detector::Detector;
 pub use raft::Raft;
 pub use recovery_log::{
@@ -31,6 +35,8 @@ pub use replication::{
     Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
+pub use snapshot::Snapshot;
+pub use swim::Swim;
 pub use transactions::{Concurrency, InDoubt, TransactionKind, Transactions};
 
 /// The strategies of one cluster.
@@ -46,6 +52,9 @@ pub struct Strategy {
     /// How a transfer between nodes becomes atomic. Absent: one group holds all accounts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transactions: Option<Transactions>,
+    /// How nodes that hold an account each go back together. Absent: one group holds all accounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
     /// How values are kept on several nodes without a primary. Absent: `replication` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redundancy: Option<Redundancy>,

@@ -58,6 +58,15 @@ fn check(part: &TableReader<'_>, supervisor: &Supervisor, strategy: &Strategy) {
         let message = "a supervisor without a detector notices nothing";
         part.invalid("kind", message, "set `target.strategy.detector`");
     }
+    if matches!(strategy.detector, Detector::ConnectionClose { .. }) {
+        let message = "a supervisor hears of nodes by what their detectors send, and \"connection-close\" sends nothing";
+        part.invalid("kind", message, "choose another detector");
+    }
+    if matches!(strategy.detector, Detector::Swim(_)) && part.has("slow_for") {
+        let message = "`slow_for` has no effect with detector \"swim\": who is slow is measured by heartbeats";
+        let hint = "choose a detector with heartbeats, or leave this out";
+        part.invalid("slow_for", message, hint);
+    }
     if supervisor.backoff.low().is_zero() {
         let message = "a backoff from no time at all never grows";
         part.invalid("backoff", message, "write it like \"200ms..10s\"");
@@ -80,7 +89,13 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
     if spares == 0 {
         return;
     }
-    let other = strategy.redundancy.is_some() || strategy.transactions.is_some();
+    let others = [
+        strategy.redundancy.is_some(),
+        strategy.transactions.is_some(),
+        strategy.snapshot.is_some(),
+        strategy.balancing.is_some(),
+    ];
+    let other = others.contains(&true);
     let refused = match &strategy.replication {
         _ if other => Some("spares stand by for one group of primary and backups alone"),
         Replication::PrimaryBackup {
@@ -93,6 +108,7 @@ fn check_spares(part: &TableReader<'_>, supervisor: &Supervisor, nodes: u32, str
         } => Some("a change of the voters must be held by a majority before it counts"),
         Replication::PrimaryBackup { .. } => None,
         Replication::Raft(_) => Some("raft here has no change of its servers"),
+        Replication::Chain(_) => Some("a chain here has no change of its members"),
         Replication::None {} => Some("without replication there is nothing to take over"),
     };
     if let Some(message) = refused {

@@ -220,10 +220,8 @@ pub(crate) fn complete(table: &TableReader<'_>, strategy: &mut Strategy) {
     let Some(balancing) = &strategy.balancing else {
         return;
     };
-    if balancing.health_check && strategy.detector == (Detector::None {}) {
-        let message = "`balancing.health_check` has no effect without a detector";
-        let hint = "choose a detector, or leave the health check out";
-        table.invalid("balancing", message, hint);
+    if balancing.health_check {
+        check_detector(table, &strategy.detector);
     }
     strategy.replication = Replication::None {};
     strategy.recovery_log = RecoveryLog::None {};
@@ -238,6 +236,21 @@ pub(crate) fn complete(table: &TableReader<'_>, strategy: &mut Strategy) {
             table.invalid(key, message, "leave one of the two out");
         }
     }
+}
+
+/// Backends send a balancer no heartbeats of their own: it lives on the answers to its own.
+fn check_detector(table: &TableReader<'_>, detector: &Detector) {
+    let message = match detector {
+        Detector::None {} => "`balancing.health_check` has no effect without a detector",
+        Detector::FixedTimeout { ack: false, .. }
+        | Detector::Chen { ack: false, .. }
+        | Detector::PhiAccrual { ack: false, .. } => {
+            "`balancing.health_check` rests on acknowledged heartbeats"
+        }
+        _ => return,
+    };
+    let hint = "choose a detector with `ack = true`, or leave the health check out";
+    table.invalid("balancing", message, hint);
 }
 
 /// The balancer itself.

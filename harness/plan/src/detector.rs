@@ -4,6 +4,7 @@ use shakedown_contracts::strategy::Detector;
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{Placed, TableReader};
+use crate::swim;
 
 /// Arrivals remembered by φ-accrual and chen; more than a day of them at 10 ms helps nothing.
 const WINDOW_MAX: u32 = 1_000_000;
@@ -17,6 +18,8 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Detector {
         "phi-accrual" => phi_accrual(table),
         "chen" => chen(table),
         "progress-probe" => progress_probe(table),
+        "connection-close" => connection_close(table),
+        "swim" => Detector::Swim(swim::read(table)),
         _ => Detector::None {},
     }
 }
@@ -106,6 +109,14 @@ fn chen(table: &TableReader<'_>) -> Detector {
         *margin = value(table.duration_above_zero("margin"), *margin);
         *window = table.integer("window", 1, WINDOW_MAX).unwrap_or(*window);
         *ack = table.boolean("ack").unwrap_or(*ack);
+    }
+    detector
+}
+
+fn connection_close(table: &TableReader<'_>) -> Detector {
+    let mut detector = defaults("connection-close");
+    if let Detector::ConnectionClose { keepalive } = &mut detector {
+        *keepalive = value(table.duration_above_zero("keepalive"), *keepalive);
     }
     detector
 }

@@ -4,7 +4,7 @@
 //! its run would not answer.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
+    Acknowledge, Chain, ChainReads, DEFAULT_LEASE, Election, Fallback, Fencing, Reads, Replication,
     default_drift_bound,
 };
 use shakedown_contracts::units::{Duration, Ratio};
@@ -20,6 +20,9 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str, beat: Duration) -> Replic
     if kind == "raft" {
         return Replication::Raft(raft::read(part));
     }
+    if kind == "chain" {
+        return Replication::Chain(chain(part));
+    }
     let acknowledge = acknowledge(part);
     let fallback = fallback(part, acknowledge);
     let (fencing, reads) = fencing_and_reads(part);
@@ -33,6 +36,20 @@ pub(crate) fn read(part: &TableReader<'_>, kind: &str, beat: Duration) -> Replic
         reads,
         lease,
         drift_bound,
+    }
+}
+
+fn chain(part: &TableReader<'_>) -> Chain {
+    let reads = part.choice(
+        "reads",
+        &[
+            ("through-chain", ChainReads::ThroughChain),
+            ("tail", ChainReads::Tail),
+            ("local", ChainReads::Local),
+        ],
+    );
+    Chain {
+        reads: reads.unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,9 @@ use shakedown_contracts::strategy::{Automation, Strategy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
-use crate::{automation, balancing, detector, recovery_log, redundancy, replication, transactions};
+use crate::{
+    automation, balancing, detector, recovery_log, redundancy, replication, snapshot, transactions,
+};
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
 const NODES_MAX: u32 = 64;
@@ -102,6 +104,10 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             ("recovery_log", Some(kind)) => strategy.recovery_log = recovery_log::read(&part, kind),
             ("replication", Some(kind)) => {
                 strategy.replication = replication::read(&part, kind, strategy.detector.beat())
+            }
+            ("snapshot", Some(kind)) => {
+                let log = &strategy.recovery_log;
+                strategy.snapshot = Some(snapshot::read(&part, kind, &table, log));
             }
             ("transactions", Some(kind)) => {
                 strategy.transactions = Some(transactions::read(&part, kind));

@@ -139,7 +139,11 @@ pub(crate) fn without_replication(table: &TableReader<'_>, strategy: &mut Strate
     }
     if matches!(strategy.recovery_log, RecoveryLog::UndoRedo(_)) {
         let message = "`undo-redo` has no effect with `transactions`: nothing is applied in flight";
-        table.invalid("recovery_log", message, "set `recovery_log.kind = \"redo\"`");
+        table.invalid(
+            "recovery_log",
+            message,
+            "set `recovery_log.kind = \"redo\"`",
+        );
     }
     let written = table.has("replication");
     if written && strategy.replication != (Replication::None {}) {

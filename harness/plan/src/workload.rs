@@ -8,7 +8,7 @@ use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
 use crate::tree::Value;
-use crate::{redundancy, suggestion};
+use crate::{redundancy, snapshot, suggestion};
 
 /// Clients are tasks of a worker process; beyond this the harness measures itself.
 const CLIENTS_MAX: u32 = 10_000;
@@ -54,6 +54,9 @@ pub(crate) fn read(root: &TableReader<'_>, target: &Target) -> Workload {
             )
         }
     };
+    if target.strategy.snapshot.is_some() {
+        snapshot::check_workload(&table, &kind);
+    }
     redundancy::check_workload(&table, target, &kind, mix.contains_key("cas"));
     if target.strategy.transactions.is_some() && matches!(kind, WorkloadKind::Register { .. }) {
         let message = "with `transactions` the cluster holds accounts, not registers";

@@ -44,15 +44,15 @@ macro_rules! flaws {
 }
 
 flaws! {
-    /// detector/watch: a sign of life counts from when it was sent, not from when it came; whoever
+    /// detector/heartbeats: a sign of life counts from when it was sent, not from when it came; whoever
     /// is slow to be heard is suspected early.
     EvidenceFromSend = "evidence-from-send",
-    /// detector/watch: a peer's heartbeat counts although the ACK was asked for; a deaf node is
+    /// detector/heartbeats: a peer's heartbeat counts although the ACK was asked for; a deaf node is
     /// never suspected.
     AckNotRequired = "ack-not-required",
-    /// detector/watch: who was suspected once stays so, whatever is heard of it.
+    /// detector/heartbeats: who was suspected once stays so, whatever is heard of it.
     SuspicionNeverWithdrawn = "suspicion-never-withdrawn",
-    /// detector/watch: a node that was stopped takes its own silence for its peers'.
+    /// detector/heartbeats: a node that was stopped takes its own silence for its peers'.
     OwnPauseUnnoticed = "own-pause-unnoticed",
     /// detector/phi_accrual: only the newest arrival is remembered, so that nothing is learnt of
     /// how uneven arrivals are.
@@ -60,6 +60,30 @@ flaws! {
     /// detector/progress_probe: every heartbeat counts as progress of the disk; a hung disk is
     /// never noticed.
     ProgressAssumed = "progress-assumed",
+    /// detector/connection_close: a silent connection is never made to speak; a host that vanished
+    /// is never noticed.
+    NeverKeepsAlive = "never-keeps-alive",
+    /// detector/connection_close: a connection that the own kernel gave up counts as closed by the
+    /// peer; a partition looks like a death.
+    TimeoutsAreFarewells = "timeouts-are-farewells",
+    /// detector/swim: nobody else is asked about a member that did not answer; one bad link makes
+    /// suspects.
+    NobodyElseAsked = "nobody-else-asked",
+    /// detector/swim: what is heard is not told on; most members find out late, each by itself.
+    HearsayNotTold = "hearsay-not-told",
+    /// detector/swim: who is accused objects with the incarnation that was accused; nobody believes
+    /// it.
+    ObjectsInVain = "objects-in-vain",
+    /// detector/swim: claims about older incarnations are believed; an accusation that was refuted
+    /// kills all the same.
+    StaleClaimsBelieved = "stale-claims-believed",
+    /// detector/swim: who hears nothing does not doubt itself; a slow member suspects everybody.
+    AwarenessIgnored = "awareness-ignored",
+    /// detector/swim: confirmations do not shorten the time to object; a death is noticed late.
+    DogpileIgnored = "dogpile-ignored",
+    /// detector/swim: a suspect is pinged without being told; it objects only once gossip reaches
+    /// it.
+    BuddySilent = "buddy-silent",
     /// recovery_log/redo and raft/log: what is written counts as durable before the disk has said
     /// so; what was acknowledged dies with the host.
     AcknowledgesBeforeSync = "acknowledges-before-sync",
@@ -130,6 +154,19 @@ flaws! {
     DeniesWhatMayBe = "denies-what-may-be",
     /// store: a transfer whose id was carried out is carried out again.
     TransfersTwice = "transfers-twice",
+    /// chain/server: a head acknowledges what it has on disk itself, before the tail has it.
+    AcknowledgesBeforeTail = "acknowledges-before-tail",
+    /// chain/reads: a tail answers reads before it has applied what was acknowledged, after a
+    /// restart with the past.
+    ReadsIgnoreIndex = "reads-ignore-index",
+    /// snapshot/marker: what channels hold is not recorded; after going back the money on its way is
+    /// gone.
+    ChannelsNotRecorded = "channels-not-recorded",
+    /// snapshot/marker: a node records its accounts at the last marker, not at the first; money
+    /// counts twice.
+    RecordsAtLastMarker = "records-at-last-marker",
+    /// snapshot/recovery: only the node that restarted goes back; the others remember what it forgot.
+    RollsBackAlone = "rolls-back-alone",
     /// raft/log: a vote is not written down: after a restart the server may vote again in the same
     /// term.
     ForgetsVote = "forgets-vote",

@@ -12,6 +12,7 @@ use shakedown_contracts::node::{
 };
 use shakedown_contracts::time::Moment;
 
+use crate::detector::swim::packet::Probe;
 use crate::message::{Heartbeat, Message};
 
 /// A member of the group, by its index in the member list.
@@ -64,6 +65,13 @@ pub enum Input {
         /// It.
         heartbeat: Heartbeat,
     },
+    /// A datagram of SWIM arrived.
+    Probe {
+        /// Who sent it.
+        from: Peer,
+        /// It.
+        probe: Probe,
+    },
     /// A message arrived on the ordered, reliable connection from a peer. Messages are lost only
     /// with the connection.
     Message {
@@ -72,10 +80,18 @@ pub enum Input {
         /// It.
         message: Message,
     },
-    /// The connection to a peer broke or was made anew: what was sent and not answered may be lost.
+    /// The own connection to a peer was made, or made anew: what was sent and not answered may be
+    /// lost.
     Reconnected {
         /// The peer.
         peer: Peer,
+    },
+    /// The own connection to a peer broke: what was sent and not answered may be lost.
+    Disconnected {
+        /// The peer.
+        peer: Peer,
+        /// Who ended it.
+        ending: Ending,
     },
     /// A timer is due.
     Timer {
@@ -100,6 +116,16 @@ pub enum Input {
         /// What it asks.
         request: ClientRequest,
     },
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The other end closed it: a FIN or an RST has come.
+    Closed,
+    /// This end gave it up: what was sent was not acknowledged, or nobody took it.
+    GivenUp,
 }
 
 /// What a client can ask.
@@ -166,6 +192,13 @@ pub enum Output {
         to: Peer,
         /// What.
         heartbeat: Heartbeat,
+    },
+    /// Send a datagram of SWIM; it may get lost.
+    SendProbe {
+        /// To whom.
+        to: Peer,
+        /// What.
+        probe: Probe,
     },
     /// Send on the connection to a peer; dropped when there is none.
     Send {

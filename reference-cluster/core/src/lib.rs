@@ -14,5 +14,6 @@ pub mod recovery_log;
 pub mod redundancy;
 pub mod replication;
 pub mod service;
+pub mod snapshot;
 pub mod store;
 pub mod transactions;

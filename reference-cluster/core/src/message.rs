@@ -1,7 +1,7 @@
 //! What nodes say to each other: heartbeats by datagram, everything else on ordered connections.
 //!
 //! A heartbeat is 48 bytes with a checksum, so that a corrupted datagram is dropped instead of
-//! believed. A [`Message`] is a serde type; its driver frames it.
+//! believed. SWIM's datagrams travel on the same socket; their first byte tells them apart. A [`Message`] is a serde type; its driver frames it.
 //! Invariant: every message about the log carries the epoch of its sender, so that the receiver can
 //! refuse a deposed primary where the data is stored.
 
@@ -10,8 +10,11 @@ use shakedown_contracts::time::Moment;
 
 use crate::automation::message::AutomationMessage;
 use crate::balancing::message::BalancingMessage;
+use crate::detector::swim::packet::Probe;
 use crate::redundancy::message::RedundancyMessage;
+use crate::replication::chain::message::ChainMessage;
 use crate::replication::raft::message::RaftMessage;
+use crate::snapshot::message::SpreadMessage;
 use crate::store::{Command, Store};
 use crate::transactions::message::TransactionMessage;
 
@@ -42,6 +45,23 @@ pub struct Heartbeat {
     pub position: u64,
     /// The newest probe that passed through its disk; 0 before the first, and without probes.
     pub progress: u64,
+}
+
+/// What travels on the socket of heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Datagram {
+    /// Of the detectors that let every node speak to every other.
+    Heartbeat(Heartbeat),
+    /// Of SWIM.
+    Probe(Probe),
+}
+
+impl Datagram {
+    /// From its bytes; `None` for anything else or anything damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Datagram> {
+        let heartbeat = Heartbeat::decode(bytes).map(Datagram::Heartbeat);
+        heartbeat.or_else(|| Probe::decode(bytes).map(Datagram::Probe))
+    }
 }
 
 impl Heartbeat {
@@ -206,8 +226,14 @@ pub enum Message {
         /// True when this node has never held, promised or heard anything.
         fresh: bool,
     },
+    /// Nothing: the receiving kernel acknowledges it, or the sending one gives the connection up.
+    KeepAlive {},
     /// Between the servers of a Raft group.
     Raft(RaftMessage),
+    /// Between the members of a chain.
+    Chain(ChainMessage),
+    /// Between the nodes of a spread bank.
+    Spread(SpreadMessage),
     /// Between a balancer and its backends.
     Balancing(BalancingMessage),
     /// Between a supervisor, a primary and nodes that do not vote.

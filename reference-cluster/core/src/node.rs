@@ -16,7 +16,8 @@ use thiserror::Error;
 
 use crate::automation::supervisor::{Setting as SupervisorSetting, Supervisor};
 use crate::balancing;
-use crate::detector::watch::Watch;
+use crate::detector::watch::{Sign, Watch};
+use crate::detector::{Group, watch};
 use crate::flaw::{Flaw, Planted};
 use crate::interface::{Input, Output, Peer, Timer};
 use crate::message::Point;
@@ -24,11 +25,15 @@ use crate::recovery_log::record::{Recovered, recover_planted};
 use crate::recovery_log::{Found, checksum, empty_means_new, recovery_log};
 use crate::redundancy::keeper::Keeper;
 use crate::redundancy::setting::Setting as KeeperSetting;
+use crate::replication::chain::server::Chain;
+use crate::replication::chain::setting::Setting as ChainSetting;
 use crate::replication::raft::server::Raft;
 use crate::replication::raft::setting::Setting as RaftSetting;
 use crate::replication::replica::{Replica, Setting};
 use crate::replication::rules;
 use crate::service::Service;
+use crate::snapshot::server::SpreadBank;
+use crate::snapshot::setting::Setting as SpreadSetting;
 use crate::transactions::setting::Setting as TransactionSetting;
 use crate::transactions::transactor::Transactor;
 
@@ -58,7 +63,7 @@ pub enum ConfigError {
 /// The node.
 #[derive(Debug)]
 pub struct Node {
-    watch: Watch,
+    watch: Box<dyn Watch>,
     service: Box<dyn Service>,
     forgetful: bool,
     checksum: Checksum,
@@ -80,13 +85,15 @@ impl Node {
             .map(|member| member.name.clone())
             .collect();
         let me = own_index(&config.name, &names)?;
-        // Companions watch nodes, and nobody watches companions.
-        let peers = (0..)
-            .map(Peer)
-            .zip(node_names(config))
-            .filter(|(peer, _)| *peer != me);
         let log = &config.strategy.recovery_log;
-        let watch = Watch::new(&config.strategy.detector, peers.collect(), planted)?;
+        // Companions watch nodes, and nobody watches companions.
+        let group = Group {
+            names: node_names(config).into(),
+            me,
+            seed: config.seed,
+            planted,
+        };
+        let watch = watch(&config.strategy.detector, &group)?;
         let patience = watch.nominal_silence();
         let service = service(config, me, patience, planted)?;
         let forgetful = matches!(log, RecoveryLogOptions::None {});
@@ -116,8 +123,7 @@ impl Node {
             self.watch.notice_own_pause(now);
             self.take(now, input, out);
         }
-        self.watch.beat(now, self.service.portrait(), out);
-        if self.watch.judge(now, out) {
+        if self.watch.act(now, self.service.portrait(), out) {
             self.service.suspicion_changed(self.watch.suspected());
         }
         self.service.settle();
@@ -164,11 +170,24 @@ impl Node {
             Input::Start { .. } => {}
             Input::Heartbeat { from, heartbeat } => {
                 self.service.heard(from, &heartbeat);
-                let portrait = self.service.portrait();
-                self.watch.receive(now, (from, &heartbeat), portrait, out);
+                self.hear(now, (from, Sign::Heartbeat(&heartbeat)), out);
             }
-            Input::Message { from, message } => self.service.message(from, message),
-            Input::Reconnected { peer } => self.service.reconnected(peer),
+            Input::Probe { from, probe } => {
+                self.service.heard(from, &probe.heartbeat());
+                self.hear(now, (from, Sign::Probe(&probe)), out);
+            }
+            Input::Message { from, message } => {
+                self.hear(now, (from, Sign::Message), out);
+                self.service.message(from, message);
+            }
+            Input::Reconnected { peer } => {
+                self.hear(now, (peer, Sign::Connected), out);
+                self.service.reconnected(peer);
+            }
+            Input::Disconnected { peer, ending } => {
+                self.hear(now, (peer, Sign::Disconnected(ending)), out);
+                self.service.reconnected(peer);
+            }
             Input::Timer {
                 timer: Timer::Replication,
             } => self.service.tick(),
@@ -192,6 +211,10 @@ impl Node {
             }
             Input::Request { id, request } => self.service.request(id, request),
         }
+    }
+
+    fn hear(&mut self, now: Moment, heard: (Peer, Sign<'_>), out: &mut Vec<Output>) {
+        self.watch.hear(now, heard, self.service.portrait(), out);
     }
 
     /// What `GET /v1/status` answers.
@@ -222,6 +245,16 @@ fn service(
         return Ok(balancing::service(options, config, backends, planted));
     }
     let log = recovery_log(&strategy.recovery_log, planted)?;
+    if let Some(options) = &strategy.snapshot {
+        let setting = SpreadSetting {
+            names: node_names(config),
+            me,
+            beat: strategy.detector.beat(),
+            options: *options,
+            planted,
+        };
+        return Ok(Box::new(SpreadBank::new(setting, log)));
+    }
     if let Some(options) = &strategy.redundancy {
         let setting = KeeperSetting::new(options, node_names(config), me, planted)?;
         return Ok(Box::new(Keeper::new(setting, log)));
@@ -234,6 +267,17 @@ fn service(
         Replication::Raft(options) => {
             let setting = RaftSetting::new(options, node_names(config), me, planted)?;
             Ok(Box::new(Raft::new(setting, log, config.seed)))
+        }
+        Replication::Chain(options) => {
+            let setting = ChainSetting {
+                names: node_names(config),
+                me,
+                beat: strategy.detector.beat(),
+                patience,
+                reads: options.reads,
+                planted,
+            };
+            Ok(Box::new(Chain::new(setting, log, config.seed)))
         }
         replication => {
             let names = node_names(config);

@@ -6,6 +6,7 @@
 //! accounts or none, and an id is carried out at most once.
 
 mod image;
+mod sides;
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use shakedown_contracts::event::Event;
 use shakedown_contracts::time::Moment;
 use shakedown_core::interface::{ClientReply, Input, Output, Peer, RequestId, Timer};
-use shakedown_core::message::Message;
+use shakedown_core::message::{Datagram, Message};
 use shakedown_core::node::Node;
 use tokio::sync::{mpsc, oneshot};
 
@@ -155,8 +155,12 @@ impl Driver<'_> {
                 break;
             };
             worked = true;
-            if let Some((from, heartbeat)) = datagram {
-                self.step(Input::Heartbeat { from, heartbeat })?;
+            match datagram {
+                Some((from, Datagram::Heartbeat(heartbeat))) => {
+                    self.step(Input::Heartbeat { from, heartbeat })?;
+                }
+                Some((from, Datagram::Probe(probe))) => self.step(Input::Probe { from, probe })?,
+                None => {}
             }
         }
         worked |= self.fire(|_| true)?;
@@ -224,9 +228,9 @@ impl Driver<'_> {
                 self.links.insert(peer, link);
                 self.step(Input::Reconnected { peer })
             }
-            PeerEvent::Broken { peer } => {
+            PeerEvent::Broken { peer, ending } => {
                 self.links.remove(&peer);
-                self.step(Input::Reconnected { peer })
+                self.step(Input::Disconnected { peer, ending })
             }
         }
     }
@@ -263,6 +267,7 @@ impl Driver<'_> {
     fn carry_out(&mut self, output: Output) -> Result<(), NodeError> {
         match output {
             Output::SendHeartbeat { to, heartbeat } => self.heartbeats.send(to, &heartbeat),
+            Output::SendProbe { to, probe } => self.heartbeats.send_probe(to, &probe),
             Output::Send { to, message } => self.send(to, &message),
             Output::SetTimer { timer, at } => self.timers.set(timer, at),
             Output::Disk { token, operation } => self.disk.submit(token, operation)?,

@@ -1,4 +1,4 @@
-//! The UDP socket of heartbeats.
+//! The UDP socket of heartbeats, and of the other datagrams of detectors.
 //!
 //! UDP, because TCP would hide a lost heartbeat behind a retransmission and hand it over late.
 //! Peers are told apart by the address they send from; datagrams from elsewhere are nobody's and
@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use shakedown_core::detector::swim::packet::Probe;
 use shakedown_core::interface::Peer;
-use shakedown_core::message::Heartbeat;
+use shakedown_core::message::{Datagram, Heartbeat};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -18,7 +19,7 @@ use crate::config::{Config, heartbeat_address};
 use crate::error::NodeError;
 use crate::sockets::{Endpoint, bind_udp};
 
-/// Longer than any heartbeat; a longer datagram is cut and then does not decode.
+/// As long as the longest of them; a longer datagram is cut and then does not decode.
 const DATAGRAM_BYTES_MAX: usize = 512;
 
 /// Sends and receives heartbeats. The socket is used directly and asked of the runtime only to be
@@ -57,14 +58,23 @@ impl Heartbeats {
 
     /// Sends one heartbeat, or loses it.
     pub fn send(&self, to: Peer, heartbeat: &Heartbeat) {
+        self.send_bytes(to, &heartbeat.encode());
+    }
+
+    /// Sends one datagram of SWIM, or loses it.
+    pub fn send_probe(&self, to: Peer, probe: &Probe) {
+        self.send_bytes(to, &probe.encode());
+    }
+
+    fn send_bytes(&self, to: Peer, bytes: &[u8]) {
         if let Some(address) = self.addresses.get(&to) {
-            let _lost_when_refused = self.socket.get_ref().send_to(&heartbeat.encode(), address);
+            let _lost_when_refused = self.socket.get_ref().send_to(bytes, address);
         }
     }
 
-    /// The next waiting datagram: `Some(None)` for one that is no peer's heartbeat, `None` when
+    /// The next waiting datagram: `Some(None)` for one that no peer's detector sent, `None` when
     /// nothing waits.
-    pub fn try_receive(&self) -> Option<Option<(Peer, Heartbeat)>> {
+    pub fn try_receive(&self) -> Option<Option<(Peer, Datagram)>> {
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
         match self.socket.get_ref().recv_from(&mut buffer) {
             Ok((length, from)) => Some(self.read(&buffer[..length], from)),
@@ -86,9 +96,9 @@ impl Heartbeats {
         }
     }
 
-    fn read(&self, datagram: &[u8], from: SocketAddr) -> Option<(Peer, Heartbeat)> {
+    fn read(&self, datagram: &[u8], from: SocketAddr) -> Option<(Peer, Datagram)> {
         let peer = *self.peers.get(&from)?;
-        Some((peer, Heartbeat::decode(datagram)?))
+        Some((peer, Datagram::decode(datagram)?))
     }
 }
 
@@ -96,8 +106,29 @@ impl Heartbeats {
 mod tests {
     use std::path::Path;
 
+    use shakedown_core::detector::swim::packet::{CLAIMS_MAX, Claim, Errand, Standing};
+    use shakedown_core::detector::watch::SelfPortrait;
+
     use super::*;
     use crate::config::two_members;
+
+    fn longest_probe() -> Probe {
+        let claim = Claim {
+            member: Peer(1),
+            incarnation: 2,
+            standing: Standing::Suspect { by: Peer(3) },
+        };
+        Probe {
+            sender: SelfPortrait {
+                primary: true,
+                epoch: 4,
+                position: 5,
+            },
+            sequence: 6,
+            errand: Errand::Ping {},
+            claims: vec![claim; CLAIMS_MAX],
+        }
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn only_whole_heartbeats_of_members_are_taken() {
@@ -126,14 +157,23 @@ mod tests {
         stranger.send_to(&beat.encode(), to).unwrap();
         member.socket.get_ref().send_to(b"damaged", to).unwrap();
         member.send(Peer(0), &beat);
+        let probe = longest_probe();
+        member.send_probe(Peer(0), &probe);
         let mut taken = Vec::new();
-        while taken.len() < 3 {
+        while taken.len() < 4 {
             receiver.readable().await.unwrap();
             while let Some(datagram) = receiver.try_receive() {
                 taken.push(datagram);
             }
         }
-        assert_eq!(taken, [None, None, Some((Peer(1), beat))]);
+        let of_member = |datagram| Some((Peer(1), datagram));
+        let expected = [
+            None,
+            None,
+            of_member(Datagram::Heartbeat(beat)),
+            of_member(Datagram::Probe(probe)),
+        ];
+        assert_eq!(taken, expected);
         assert_eq!(receiver.try_receive(), None);
     }
 

@@ -5,7 +5,7 @@
 //! waits for.
 
 use shakedown_contracts::event::Event;
-use shakedown_core::interface::{Input, Output, Timer};
+use shakedown_core::interface::{Input, Output, Peer, Timer};
 
 use crate::agenda::Due;
 use crate::disk::per_mib;
@@ -34,14 +34,20 @@ impl World {
     fn take(&mut self, node: u32, notice: Notice) {
         let input = match notice {
             Notice::Heartbeat(from, heartbeat) => Input::Heartbeat { from, heartbeat },
+            Notice::Probe(from, probe) => Input::Probe {
+                from,
+                probe: *probe,
+            },
             Notice::Message(from, message) => Input::Message { from, message },
             Notice::DiskDone(token) => Input::DiskDone { token },
             Notice::DiskFailed(token) => Input::DiskFailed { token },
             Notice::DiskBroken(words) => return self.end_by_itself(node, words),
             Notice::Timer(timer) => Input::Timer { timer },
-            Notice::Connected(to) => return self.reconnected(node, to),
-            Notice::Broken(to) => {
-                self.reconnected(node, to);
+            Notice::Connected(to) => {
+                return self.tell_of(node, to, |peer| Input::Reconnected { peer });
+            }
+            Notice::Broken(to, ending) => {
+                self.tell_of(node, to, |peer| Input::Disconnected { peer, ending });
                 return self.dial_after_break(Way { from: node, to });
             }
             Notice::Request(call) => match self.take_request(call) {
@@ -54,9 +60,9 @@ impl World {
         self.step(node, input);
     }
 
-    fn reconnected(&mut self, node: u32, to: u32) {
+    fn tell_of(&mut self, node: u32, to: u32, input: impl FnOnce(Peer) -> Input) {
         if let Some(peer) = self.machines[node as usize].peer(to) {
-            self.step(node, Input::Reconnected { peer });
+            self.step(node, input(peer));
         }
     }
 
@@ -94,6 +100,12 @@ impl World {
                     // A datagram that does not get through is lost.
                     let way = Way { from: node, to };
                     let _passage = self.transmit(way, Packet::Heartbeat(heartbeat));
+                }
+            }
+            Output::SendProbe { to, probe } => {
+                if let Some(to) = machine.endpoint(to) {
+                    let way = Way { from: node, to };
+                    let _passage = self.transmit(way, Packet::Probe(Box::new(probe)));
                 }
             }
             Output::Send { to, message } => {

@@ -110,10 +110,9 @@ impl Links {
         let Some(parts) = trouble.fate.next_packet() else {
             return Passage::Lost;
         };
-        let (packet, since) = (*packet, now);
         let held = Held {
-            packet,
-            since,
+            packet: packet.clone(),
+            since: now,
             parts,
         };
         let due = held.due();

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use shakedown_contracts::node::NodeConfig;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::strategy::OnFsyncError;
-use shakedown_core::interface::{DiskToken, Peer, Timer};
+use shakedown_core::detector::swim::packet::Probe;
+use shakedown_core::interface::{DiskToken, Ending, Peer, Timer};
 use shakedown_core::message::{Heartbeat, Message};
 use shakedown_core::node::Node;
 
@@ -23,17 +24,18 @@ use crate::timers::Timers;
 
 /// Datagrams that wait at a paused process; newer ones are lost. Linux counts 768 bytes for a small
 /// datagram and lets 208 KiB wait in a socket.
-const HEARTBEATS_WAITING_MAX: usize = 277;
+const DATAGRAMS_WAITING_MAX: usize = 277;
 
 /// Something that comes for a process.
 #[derive(Debug)]
 pub(crate) enum Notice {
     Heartbeat(Peer, Heartbeat),
+    Probe(Peer, Box<Probe>),
     Message(Peer, Message),
     /// The own connection to this endpoint stands.
     Connected(u32),
     /// The own connection to this endpoint broke.
-    Broken(u32),
+    Broken(u32, Ending),
     DiskDone(DiskToken),
     /// A sync failed, and the process goes on.
     DiskFailed(DiskToken),
@@ -73,7 +75,8 @@ pub(crate) struct Machine {
     /// Which start of the process this is; 0 before the first.
     pub generation: u32,
     pub paused: bool,
-    pub heartbeats: VecDeque<(Peer, Heartbeat)>,
+    /// Datagrams that wait.
+    pub datagrams: VecDeque<Notice>,
     /// In order; as long as the core lets its peers and clients send without an answer.
     pub waiting: Vec<Notice>,
     pub timers: Timers,
@@ -96,7 +99,7 @@ impl Machine {
             process: Process::None,
             generation: 0,
             paused: false,
-            heartbeats: VecDeque::new(),
+            datagrams: VecDeque::new(),
             waiting: Vec::new(),
             timers: Timers::default(),
             disk: Disk::new(config.hold_unsynced, random),
@@ -150,9 +153,9 @@ impl Machine {
     /// Keeps a notice for the end of the pause.
     pub fn keep(&mut self, notice: Notice) {
         match notice {
-            Notice::Heartbeat(peer, heartbeat) => {
-                if self.heartbeats.len() < HEARTBEATS_WAITING_MAX {
-                    self.heartbeats.push_back((peer, heartbeat));
+            Notice::Heartbeat(..) | Notice::Probe(..) => {
+                if self.datagrams.len() < DATAGRAMS_WAITING_MAX {
+                    self.datagrams.push_back(notice);
                 }
             }
             other => self.waiting.push(other),
@@ -163,7 +166,7 @@ impl Machine {
     pub fn bury(&mut self) {
         self.process = Process::None;
         self.paused = false;
-        self.heartbeats.clear();
+        self.datagrams.clear();
         self.waiting.clear();
         self.timers = Timers::default();
     }

@@ -4,6 +4,7 @@
 //! the packets before it have arrived, which is all that a TCP receiver does with it.
 
 use shakedown_contracts::time::Moment;
+use shakedown_core::detector::swim::packet::Probe;
 use shakedown_core::message::Heartbeat;
 
 use crate::happening::CallId;
@@ -25,10 +26,12 @@ impl Way {
 }
 
 /// One packet.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Packet {
     /// A datagram.
     Heartbeat(Heartbeat),
+    /// A datagram of SWIM.
+    Probe(Box<Probe>),
     /// A message on the sender's connection to the receiver.
     Data { epoch: u32, sequence: u64 },
     /// Everything before `up_to` has arrived on the receiver's connection to the sender.

@@ -44,6 +44,11 @@ impl World {
                     self.notify(way.to, Notice::Heartbeat(peer, heartbeat));
                 }
             }
+            Packet::Probe(probe) => {
+                if let Some(peer) = self.machines[way.to as usize].peer(way.from) {
+                    self.notify(way.to, Notice::Probe(peer, probe));
+                }
+            }
             Packet::Data { epoch, sequence } => self.data_arrives(way, epoch, sequence),
             Packet::Acknowledgement { epoch, up_to } => {
                 self.acknowledgement_arrives(way.back(), epoch, up_to);

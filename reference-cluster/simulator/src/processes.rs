@@ -153,7 +153,7 @@ impl World {
         if !std::mem::take(&mut machine.paused) {
             return;
         }
-        let heartbeats = std::mem::take(&mut machine.heartbeats);
+        let datagrams = std::mem::take(&mut machine.datagrams);
         let waiting = std::mem::take(&mut machine.waiting);
         let generation = machine.generation;
         for timer in TIMERS
@@ -162,8 +162,8 @@ impl World {
         {
             self.fire_if_due(number, timer);
         }
-        for (peer, heartbeat) in heartbeats {
-            self.notify(number, Notice::Heartbeat(peer, heartbeat));
+        for datagram in datagrams {
+            self.notify(number, datagram);
         }
         self.fire_if_due(number, Timer::Suspicion);
         for notice in waiting {

@@ -8,6 +8,7 @@
 
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
+use shakedown_core::interface::Ending;
 use shakedown_core::message::Message;
 
 use crate::agenda::Due;
@@ -86,7 +87,7 @@ impl World {
         }
         let given_up = sent.after(UNACKNOWLEDGED_MAX);
         if now >= given_up {
-            return self.break_connection(way);
+            return self.break_connection(way, Ending::GivenUp);
         }
         connection.armed = true;
         connection.retransmissions += 1;
@@ -97,9 +98,9 @@ impl World {
     }
 
     /// The dialling end is gone; its process hears of it.
-    fn break_connection(&mut self, way: Way) {
+    fn break_connection(&mut self, way: Way, ending: Ending) {
         self.connection(way).give_up();
-        self.notify(way.from, Notice::Broken(way.to));
+        self.notify(way.from, Notice::Broken(way.to, ending));
     }
 
     pub(crate) fn data_arrives(&mut self, way: Way, epoch: u32, sequence: u64) {
@@ -158,7 +159,7 @@ impl World {
     pub(crate) fn reset_arrives(&mut self, way: Way, epoch: u32) {
         let connection = self.connection(way);
         if connection.epoch == epoch && connection.phase == Phase::Open {
-            self.break_connection(way);
+            self.break_connection(way, Ending::Closed);
         }
     }
 }

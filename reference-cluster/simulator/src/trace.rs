@@ -7,6 +7,7 @@
 use std::fmt::{self, Write};
 
 use shakedown_contracts::time::Moment;
+use shakedown_core::detector::swim::packet::Probe;
 use shakedown_core::interface::{ClientReply, ClientRequest, DiskOperation, Input, Output};
 use shakedown_core::message::{Entry, Heartbeat, Message, Point};
 use shakedown_core::store::Command;
@@ -46,7 +47,14 @@ impl Trace {
                 self.tagged(3, u64::from(from.0));
                 self.message(message);
             }
+            Input::Probe { from, probe } => {
+                self.tagged(15, u64::from(from.0));
+                self.probe(probe);
+            }
             Input::Reconnected { peer } => self.tagged(4, u64::from(peer.0)),
+            Input::Disconnected { peer, ending } => {
+                self.tagged(17 + *ending as u64, u64::from(peer.0));
+            }
             Input::Timer { timer } => self.tagged(5, *timer as u64),
             Input::DiskDone { token } => self.tagged(6, token.0),
             Input::DiskFailed { token } => self.tagged(31, token.0),
@@ -62,6 +70,10 @@ impl Trace {
             Output::SendHeartbeat { to, heartbeat } => {
                 self.tagged(8, u64::from(to.0));
                 self.heartbeat(heartbeat);
+            }
+            Output::SendProbe { to, probe } => {
+                self.tagged(16, u64::from(to.0));
+                self.probe(probe);
             }
             Output::Send { to, message } => {
                 self.tagged(9, u64::from(to.0));
@@ -105,6 +117,10 @@ impl Trace {
         self.number(sequence);
         self.tagged(epoch, position);
         self.number(progress);
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        self.bytes(&probe.encode());
     }
 
     fn message(&mut self, message: &Message) {

@@ -6,9 +6,13 @@ mod group;
 use std::collections::BTreeSet;
 
 use group::{Group, Writes, id, strategy};
+use shakedown_contracts::event::Event;
 use shakedown_contracts::fault::{Delay, Distribution, LinkEffect, Loss};
+use shakedown_contracts::host_fault::{BumpDirection, DiskMethod, Errno, HostFault};
 use shakedown_contracts::random::Random;
-use shakedown_contracts::strategy::{Acknowledge, Fencing, Strategy};
+use shakedown_contracts::strategy::{
+    Acknowledge, Checkpoint, Fencing, LogOptions, Raft, RecoveryLog, Replication, Strategy,
+};
 use shakedown_contracts::units::{Duration, Ratio};
 use shakedown_simulator::World;
 
@@ -21,6 +25,9 @@ struct Chaos {
     dead: BTreeSet<String>,
     /// Faults on links by name.
     on_links: BTreeSet<String>,
+    /// Faults of disks and clocks, by node; drawn only where they are wanted.
+    on_hosts: BTreeSet<(String, String)>,
+    hosts_fail: bool,
     made: u32,
 }
 
@@ -32,6 +39,8 @@ impl Chaos {
             random: Random::keyed(seed, "chaos", ""),
             dead: BTreeSet::new(),
             on_links: BTreeSet::new(),
+            on_hosts: BTreeSet::new(),
+            hosts_fail: false,
             made: 0,
         }
     }
@@ -45,6 +54,9 @@ impl Chaos {
     fn disturb(&mut self) {
         let node = self.any_node();
         let may_die = self.dead.len() * 2 + 2 <= self.group.names.len();
+        if self.hosts_fail && self.random.chance(0.4) {
+            return self.disturb_host(&node, may_die);
+        }
         match self.random.below(9) {
             0 | 1 if may_die => {
                 self.group.world.kill(&node);
@@ -70,6 +82,39 @@ impl Chaos {
             6 => self.disturb_links(&node),
             _ => self.heal(),
         }
+    }
+
+    /// One that may end its node only where a node may die.
+    fn disturb_host(&mut self, node: &str, may_die: bool) {
+        let fault = match self.random.below(6) {
+            0 => HostFault::DiskHang {},
+            1 => HostFault::DiskLatency {
+                latency: self.random.duration_up_to(Duration::from_millis(60)),
+                jitter: Duration::from_millis(20),
+            },
+            2 => HostFault::ClockRate {
+                rate: 0.5 + self.random.unit(),
+            },
+            3 => HostFault::ClockBump {
+                delta: self.random.duration_up_to(Duration::from_millis(300)),
+                direction: BumpDirection::Forward,
+            },
+            4 if may_die => HostFault::DiskFull {},
+            5 if may_die => HostFault::DiskFault {
+                errno: Errno::Io,
+                methods: vec![DiskMethod::Sync],
+                times: Some(1),
+            },
+            _ => return,
+        };
+        if fault.may_end_node() {
+            self.dead.insert(node.to_owned());
+        }
+        self.made += 1;
+        let name = format!("host-{}", self.made);
+        let laid = self.group.world.disturb(node, &id(&name), &fault);
+        laid.expect("none of these needs a log to damage");
+        self.on_hosts.insert((node.to_owned(), name));
     }
 
     fn disturb_links(&mut self, node: &str) {
@@ -99,6 +144,9 @@ impl Chaos {
     }
 
     fn heal(&mut self) {
+        for (node, fault) in std::mem::take(&mut self.on_hosts) {
+            self.group.world.mend(&node, &id(&fault));
+        }
         for fault in std::mem::take(&mut self.on_links) {
             self.group.heal(&fault);
         }
@@ -113,7 +161,10 @@ impl Chaos {
 
 /// A group after chaos and healing, and what was written to it.
 fn chaos(seed: u64, strategy: &Strategy) -> (Group, Writes) {
-    let mut chaos = Chaos::new(seed, strategy);
+    chaos_with(Chaos::new(seed, strategy))
+}
+
+fn chaos_with(mut chaos: Chaos) -> (Group, Writes) {
     let mut writes = Writes::default();
     for turn in 0..TURNS {
         if turn % 8 == 0 {
@@ -169,5 +220,38 @@ fn under_async_the_same_faults_lose_acknowledged_writes() {
     assert!(
         losing > 0,
         "no seed lost anything: the test above proves nothing"
+    );
+}
+
+#[test]
+fn under_faults_of_disks_and_clocks_too_a_rollback_log_loses_no_acknowledged_write() {
+    let (mut acknowledged, mut rolled_back) = (0, 0);
+    for seed in 0..60 {
+        let mut strategy = strategy(Acknowledge::Majority, Fencing::Epoch);
+        strategy.recovery_log = RecoveryLog::UndoRedo(LogOptions {
+            checkpoint: Checkpoint::Every(Duration::from_millis(50)),
+            ..LogOptions::default()
+        });
+        if seed % 2 == 1 {
+            strategy.replication = Replication::Raft(Raft::default());
+        }
+        let mut chaos = Chaos::new(seed, &strategy);
+        chaos.hosts_fail = true;
+        let (mut group, writes) = chaos_with(chaos);
+        assert_eq!(
+            group.primaries().len(),
+            1,
+            "seed {seed}: one primary after healing"
+        );
+        assert_eq!(writes.lost(&mut group), 0, "seed {seed}: lost writes");
+        acknowledged += writes.acknowledged(&group).len();
+        rolled_back += group.events.iter().filter(|(_, _, event)| {
+            matches!(event, Event::RecoveryCompleted { undone, .. } if *undone > 0)
+        }).count();
+    }
+    assert!(acknowledged > 2_000, "{acknowledged} acknowledged writes");
+    assert!(
+        rolled_back > 10,
+        "{rolled_back} restarts rolled anything back"
     );
 }

@@ -217,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hung_disk_takes_its_node_away_and_a_wrong_clock_does_not() {
+        for (kind, missed) in [
+            (HostFault::DiskHang {}, 1),
+            (HostFault::ClockRate { rate: 0.5 }, 0),
+        ] {
+            let mut made = MadeTrial::new();
+            made.fault(FaultKind::Host(kind), &["n1"], 3_000, 5_000);
+            let mut samples = Samples::default();
+            measure(&made.trial(), &mut samples);
+            assert_eq!(samples.summary("detection.missed").count, missed);
+        }
+    }
+
+    #[test]
     fn the_lasting_suspicion_counts_and_not_a_false_alarm_that_was_taken_back() {
         let mut made = MadeTrial::new();
         made.kill("n1", 3_000, 5_000);

@@ -4,6 +4,10 @@
 //! by `Reachability`: a slow link is no excuse, a paused observer or subject is (a class of its
 //! own). A repeated suspicion without trust between is one transition.
 //!
+//! Of bystanders: of nodes that no fault was acting on at the time. Whoever suspects a node behind slow
+//! links is wrong, but misled by the node's own trouble; whoever suspects a bystander is misled by
+//! somebody else's, its own or what it was told (Lifeguard 2018, section V, counts these alone).
+//!
 //! Source: Chen, Toueg & Aguilera 2002 (mistake rate); the bound with none seen is in
 //! [`crate::samples`].
 
@@ -18,7 +22,7 @@ use crate::samples::Samples;
 use crate::text;
 use crate::trial::Trial;
 
-/// Samples `false_suspicions.count` and `.rate` once a trial; one finding with the first of them.
+/// Samples `false_suspicions.count`, `.bystanders` and `.rate` once a trial; one finding with the first of them.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     let nodes = trial.plan.target.nodes.len();
     if nodes < 2 {
@@ -32,6 +36,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         // Whoever was suspected may have been out of reach: nobody saw what the fault did.
         let reason = format!("trial {} has a fault that was not verified", trial.index);
         samples.lacking("false_suspicions.count", reason.clone());
+        samples.lacking("false_suspicions.bystanders", reason.clone());
         samples.lacking("false_suspicions.rate", reason);
         return Vec::new();
     }
@@ -44,6 +49,10 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         .filter(|(at, observer, subject)| reachability.reachable(observer, subject, *at))
         .collect();
     samples.add("false_suspicions.count", mistakes.len() as f64);
+    let bystanders = mistakes
+        .iter()
+        .filter(|(at, _, subject)| is_bystander(trial, subject, *at));
+    samples.add("false_suspicions.bystanders", bystanders.count() as f64);
     if hours > 0.0 {
         samples.add("false_suspicions.rate", mistakes.len() as f64 / hours);
         samples.expose("false_suspicions.rate", hours);
@@ -61,6 +70,12 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         at: Some(*at),
     });
     finding.into_iter().collect()
+}
+
+/// Whether no fault was acting on the node.
+fn is_bystander(trial: &Trial<'_>, node: &str, at: Moment) -> bool {
+    let mut active = trial.timeline.active(at, at);
+    !active.any(|injected| injected.nodes.iter().any(|met| met == node))
 }
 
 fn under(trial: &Trial<'_>, at: Moment) -> String {
@@ -145,6 +160,20 @@ mod tests {
         assert_eq!(count(&made), 2.0);
         let findings = measure(&made.trial(), &mut Samples::default());
         assert!(findings[0].explanation.contains("under f"), "{findings:?}");
+    }
+
+    #[test]
+    fn suspecting_whom_no_fault_acts_on_is_suspecting_a_bystander() {
+        let mut made = MadeTrial::new();
+        made.delay("n1", 3_000, 5_000);
+        made.suspicion("n1", "n2", 3_400);
+        made.suspicion("n2", "n1", 3_500);
+        made.suspicion("n3", "n1", 5_500);
+        let mut samples = Samples::default();
+        measure(&made.trial(), &mut samples);
+        assert_eq!(samples.summary("false_suspicions.count").max, 3.0);
+        // n2 all the time, n1 after the heal.
+        assert_eq!(samples.summary("false_suspicions.bystanders").max, 2.0);
     }
 
     #[test]

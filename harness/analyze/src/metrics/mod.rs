@@ -12,6 +12,7 @@ pub mod recovery;
 pub mod redundancy;
 pub mod replay;
 pub mod requests;
+pub mod role_changes;
 pub mod roles;
 pub mod stale_reads;
 
@@ -33,6 +34,7 @@ const MEASUREMENTS: &[Measurement] = &[
     availability::measure,
     requests::measure,
     roles::measure,
+    role_changes::measure,
     stale_reads::measure,
     false_suspicions::measure,
     doubt::measure,

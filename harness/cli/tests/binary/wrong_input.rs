@@ -38,12 +38,9 @@ fn an_unknown_strategy_is_told_apart_from_one_that_is_not_available_yet() {
         &PRIMARY_KILLED.replace("\"fixed-timeout\"", "\"fixed-timeot\""),
     );
     assert!(refused(&scratch, &["plan", "unknown.toml"]).contains("fixed-timeout"));
-    let swim = PRIMARY_KILLED.replace(
-        r#"{ kind = "fixed-timeout", heartbeat_interval = "50ms", timeout = "300ms" }"#,
-        r#"{ kind = "swim" }"#,
-    );
-    scratch.experiment("swim.toml", &swim);
-    assert!(refused(&scratch, &["plan", "swim.toml"]).contains("not available yet"));
+    let elsewhere = PRIMARY_KILLED.replace("seed = 3", "seed = 3\nstage = \"ssh\"");
+    scratch.experiment("elsewhere.toml", &elsewhere);
+    assert!(refused(&scratch, &["plan", "elsewhere.toml"]).contains("not available yet"));
 }
 
 #[test]

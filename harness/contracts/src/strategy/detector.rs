@@ -1,10 +1,12 @@
 //! Options of failure detectors: who notices that a node is gone, how soon, how often wrongly.
 //!
 //! Durations are of the observer's own clock. To compare two kinds, compare them at equal detection
-//! time: with their defaults, all but `progress-probe` suspect a dead peer within 400 ms or so.
+//! time: with their defaults, `fixed-timeout`, `chen` and `phi-accrual` suspect a dead peer within
+//! 400 ms or so.
 
 use serde::{Deserialize, Serialize};
 
+use super::Swim;
 use crate::units::Duration;
 
 /// Failure detection.
@@ -76,13 +78,23 @@ pub enum Detector {
         #[serde(default = "default_ack")]
         ack: bool,
     },
+    /// Suspect when the connection to the peer is closed by its other end, and at no other time: a
+    /// process that ends is noticed at once, a host that falls silent is not.
+    ConnectionClose {
+        /// Silence on a connection after which the kernels are made to speak on it; if the other
+        /// one does not, the peer is suspected. Linux waits as long by itself.
+        #[serde(default = "default_keepalive")]
+        keepalive: Duration,
+    },
+    /// Ask one member at a time, others where it does not answer, and tell by gossip.
+    Swim(Swim),
 }
 
 impl Detector {
     /// Time between two heartbeats; `None`: there are none.
     pub fn heartbeat_interval(&self) -> Option<Duration> {
         match self {
-            Detector::None {} => None,
+            Detector::None {} | Detector::ConnectionClose { .. } => None,
             Detector::FixedTimeout {
                 heartbeat_interval, ..
             }
@@ -93,6 +105,7 @@ impl Detector {
                 heartbeat_interval, ..
             } => Some(*heartbeat_interval),
             Detector::ProgressProbe { probe_interval, .. } => Some(*probe_interval),
+            Detector::Swim(swim) => Some(swim.probe_interval),
         }
     }
 
@@ -116,6 +129,11 @@ fn default_timeout() -> Duration {
 
 fn default_probe_interval() -> Duration {
     Duration::from_millis(100)
+}
+
+/// `net.ipv4.tcp_keepalive_time` of Linux.
+fn default_keepalive() -> Duration {
+    Duration::from_secs(7200)
 }
 
 /// More than any sync of a disk that is only busy.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Raft;
+use super::{Chain, Raft};
 use crate::units::{Duration, Ratio};
 
 /// How many nodes hold the data, and who takes over.
@@ -40,6 +40,9 @@ pub enum Replication {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift_bound: Option<Ratio>,
     },
+    /// Writes travel along a chain of nodes, from the head to the tail, and count once the tail has
+    /// them.
+    Chain(Chain),
     /// Consensus on a log: a leader is elected for a term, and a write counts once a majority has
     /// it.
     Raft(Raft),

@@ -21,7 +21,7 @@ fn topology(nodes: usize, beside: bool) -> Topology {
     };
     Topology {
         nodes,
-        companions: vec!["s1".into()],
+        companions: Vec::new(),
         groups,
     }
 }

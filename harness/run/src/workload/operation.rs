@@ -271,3 +271,38 @@ fn cut_short(target: Primary, limit: Moment, now: Moment, tracker: &Tracker) -> 
         None => (now >= limit).then(|| "timeout: no answer".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shakedown_contracts::history::Operation;
+
+    use super::*;
+
+    /// What a call comes to that a balancer has given up, and whether it may be asked again at once.
+    fn given_up(repeatable: bool) -> (Option<Outcome>, bool) {
+        let (now, mut tracker, mut commands) = (Moment(1), Tracker::new(1), Commands::default());
+        tracker.observe(0, Some(Standing::Serves));
+        let persistence = Persistence {
+            deadline: now.after(Duration::from_secs(1)),
+            attempt: Duration::from_secs(1),
+            repeatable,
+        };
+        let request = Request::Operation(Operation::Call("k".to_owned()));
+        let mut drive = Drive::new(request, persistence, now);
+        assert_eq!(drive.poll(now, &mut tracker, &mut commands), None);
+        let failed = Attempt::Failed {
+            reason: "502".to_owned(),
+            by: None,
+        };
+        let outcome = drive.answer(failed, now, &mut tracker, &mut commands);
+        (outcome, tracker.target().is_some())
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_has_failed_and_is_no_reason_to_avoid_who_said_so() {
+        let (outcome, askable) = given_up(false);
+        assert!(matches!(outcome, Some(Outcome::Fail { .. })));
+        assert!(askable);
+        assert_eq!(given_up(true), (None, true), "what may be repeated is");
+    }
+}

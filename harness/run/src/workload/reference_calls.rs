@@ -114,6 +114,10 @@ mod tests {
             Attempt::Refused { .. }
         ));
         assert!(matches!(
+            attempt_of(ApiErrorKind::BadGateway),
+            Attempt::Failed { .. }
+        ));
+        assert!(matches!(
             attempt_of(ApiErrorKind::Unavailable),
             Attempt::NotDone { .. }
         ));

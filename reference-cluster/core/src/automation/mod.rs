@@ -7,7 +7,8 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `supervisor` | what is wanted, and who is asked for it |
+//! | `supervisor` | what is seen of the nodes, and what follows |
+//! | `wishes` | which swap is wanted, and who is asked for it |
 //! | `restarts` | when is a dead node started again, and when no more |
 //! | `slowness` | who is slow, compared with the others |
 //! | `message` | what supervisor and primary say to each other |
@@ -19,3 +20,4 @@ pub mod message;
 mod restarts;
 mod slowness;
 pub mod supervisor;
+mod wishes;

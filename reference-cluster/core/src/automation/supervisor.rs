@@ -9,11 +9,13 @@
 //!
 //! Invariants: it asks for one swap at a time, of a node that votes for one that does not; what it
 //! asks of a live node by mistake does nothing (a start) or costs a copy's way (a swap), never data.
+//! A node that a supervisor has not heard since its own start is dead to it only after ten times the
+//! detector's patience, as to any other observer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Drain;
 
-use shakedown_contracts::event::{Event, ReplaceReason, Role};
+use shakedown_contracts::event::{Event, Role};
 use shakedown_contracts::node::{ApiError, ApiErrorKind, Status};
 use shakedown_contracts::strategy::Supervisor as Options;
 use shakedown_contracts::time::Moment;
@@ -29,9 +31,6 @@ use crate::message::{Heartbeat, Message, Point};
 use crate::recovery_log::Found;
 use crate::recovery_log::record::Recovered;
 use crate::service::Service;
-
-/// Beats between two questions to the primary while nothing new is wanted.
-const ASK_BEATS: u64 = 4;
 
 /// What does not change while a supervisor runs.
 #[derive(Debug)]
@@ -52,30 +51,30 @@ pub struct Setting {
 
 /// One node under its care.
 #[derive(Debug)]
-struct Charge {
-    restarts: Restarts,
-    down_since: Option<Moment>,
+pub(super) struct Charge {
+    pub restarts: Restarts,
+    pub down_since: Option<Moment>,
     /// It has been heard since the supervisor began.
-    heard: bool,
+    pub heard: bool,
 }
 
 /// The machine.
 #[derive(Debug)]
 pub struct Supervisor {
-    setting: Setting,
-    now: Moment,
+    pub(super) setting: Setting,
+    pub(super) now: Moment,
     /// Names its own heartbeats: their answers tell how long they took.
     incarnation: Moment,
-    out: Vec<Output>,
-    charges: BTreeMap<Peer, Charge>,
-    slowness: Option<Slowness>,
+    pub(super) out: Vec<Output>,
+    pub(super) charges: BTreeMap<Peer, Charge>,
+    pub(super) slowness: Option<Slowness>,
     /// Who leads, in the newest epoch that was heard of.
-    lead: Option<(u64, Peer)>,
+    pub(super) lead: Option<(u64, Peer)>,
     /// Who votes, and where the log says so; as told by a primary.
-    voters: BTreeSet<Peer>,
+    pub(super) voters: BTreeSet<Peer>,
     told: Option<u64>,
-    swap: Option<Swap>,
-    ask_due: Moment,
+    pub(super) swap: Option<Swap>,
+    pub(super) ask_due: Moment,
 }
 
 impl Supervisor {
@@ -110,12 +109,12 @@ impl Supervisor {
         }
     }
 
-    fn name(&self, peer: Peer) -> String {
+    pub(super) fn name(&self, peer: Peer) -> String {
         let name = self.setting.nodes.get(peer.0 as usize);
         name.cloned().unwrap_or_default()
     }
 
-    fn note(&mut self, event: Event) {
+    pub(super) fn note(&mut self, event: Event) {
         self.out.push(Output::Note { event });
     }
 
@@ -136,83 +135,6 @@ impl Supervisor {
             self.note(match decision {
                 Decision::Start(attempt) => Event::SupervisorRestart { node, attempt },
                 Decision::GiveUp(attempts) => Event::SupervisorGaveUp { node, attempts },
-            });
-        }
-    }
-
-    /// Why a node should be replaced, if it should.
-    fn reason(&self, peer: Peer) -> Option<ReplaceReason> {
-        let charge = self.charges.get(&peer)?;
-        let patience = self.setting.options.replace_after;
-        let down = charge.down_since;
-        if down.is_some() && charge.restarts.given_up() {
-            return Some(ReplaceReason::CrashLoop);
-        }
-        if down.is_some_and(|since| self.now.since(since) >= patience) {
-            return Some(ReplaceReason::Lost);
-        }
-        let slow = self.slowness.as_ref()?.is_slow(self.now, peer);
-        slow.then_some(ReplaceReason::Slow)
-    }
-
-    /// A node that could take a place: it is there, and nothing speaks against it.
-    fn may_stand_in(&self, peer: Peer) -> bool {
-        let Some(charge) = self.charges.get(&peer) else {
-            return false;
-        };
-        let there = charge.heard && charge.down_since.is_none();
-        !self.voters.contains(&peer) && there && self.reason(peer).is_none()
-    }
-
-    /// The swap that is wanted now: the one under way as long as it makes sense, or else that of the
-    /// first node that should be replaced, those that are gone before those that are slow.
-    fn wanted(&self) -> Option<(Swap, ReplaceReason)> {
-        let reason = |swap: &Swap| {
-            let votes = self.voters.contains(&swap.lost);
-            self.reason(swap.lost)
-                .filter(|_| votes && self.may_stand_in(swap.spare))
-        };
-        if let Some(swap) = self.swap
-            && let Some(reason) = reason(&swap)
-        {
-            return Some((swap, reason));
-        }
-        let spare = self.charges.keys().find(|peer| self.may_stand_in(**peer))?;
-        let voters = self.voters.iter();
-        let due = voters.filter_map(|peer| Some((*peer, self.reason(*peer)?)));
-        let (lost, reason) = due.min_by_key(|(_, reason)| *reason == ReplaceReason::Slow)?;
-        let spare = *spare;
-        Some((Swap { lost, spare }, reason))
-    }
-
-    fn ask_for_what_is_wanted(&mut self) {
-        if self.setting.options.spares == 0 {
-            return;
-        }
-        let wanted = self.wanted();
-        let swap = wanted.map(|(swap, _)| swap);
-        if self.swap != swap {
-            self.swap = swap;
-            self.ask_due = self.now;
-            if let Some((swap, reason)) = wanted {
-                let (node, spare) = (self.name(swap.lost), self.name(swap.spare));
-                self.note(Event::SupervisorReplace {
-                    node,
-                    spare,
-                    reason,
-                });
-            }
-        }
-        let Some((_, primary)) = self.lead else {
-            return;
-        };
-        if self.now >= self.ask_due {
-            let wait = self.setting.beat.as_nanos().saturating_mul(ASK_BEATS);
-            self.ask_due = self.now.after(Duration::from_nanos(wait));
-            let message = Message::Automation(AutomationMessage::Ask { swap });
-            self.out.push(Output::Send {
-                to: primary,
-                message,
             });
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A [`crate::service::Service`] is one node's part of the group. One machine,
 //! [`replica::Replica`], keeps a log that a primary writes and backups follow; what makes a
-//! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] is a machine of its own.
+//! strategy out of it are its [`Rules`]. `none` is a group of one. [`raft`] and [`chain`] are machines
+//! of their own.
 //!
 //! | file | question |
 //! |---|---|
@@ -22,9 +23,11 @@
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests`, `answers` | what clients are told |
 //! | `raft/` | the same questions, answered by consensus |
+//! | `chain/` | the same questions, answered by a chain of nodes |
 
 mod acknowledge;
 pub(crate) mod answers;
+pub mod chain;
 mod election;
 mod entry_log;
 mod first_start;
@@ -90,6 +93,8 @@ pub fn rules(options: &Options, members: u32, me: Peer) -> Rules {
     match options {
         Options::None {} => none::rules(me),
         Options::PrimaryBackup { .. } => primary_backup::rules(members, options),
-        Options::Raft(_) => unreachable!("raft decides by its terms and has no rules"),
+        Options::Raft(_) | Options::Chain(_) => {
+            unreachable!("raft and chain are machines of their own and have no rules")
+        }
     }
 }

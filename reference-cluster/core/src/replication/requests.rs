@@ -147,8 +147,12 @@ impl Replica {
             Message::Refuse { epoch, .. } => self.on_refuse(epoch),
             Message::Join {} => self.on_join(from),
             Message::Joined { fresh } => self.on_joined(from, fresh),
+            // That it came is all that it says.
+            Message::KeepAlive {} => {}
             // Of a group with another strategy: nothing here understands it.
             Message::Raft(_)
+            | Message::Chain(_)
+            | Message::Spread(_)
             | Message::Balancing(_)
             | Message::Transactions(_)
             | Message::Redundancy(_) => {}

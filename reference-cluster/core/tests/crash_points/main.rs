@@ -21,6 +21,9 @@ fn options(fsync: Fsync, checkpoint: u64) -> LogOptions {
     }
 }
 
+/// Files and the operation that comes next, at each point of a restart.
+type Way = Vec<(Files, Option<DiskOperation>)>;
+
 /// Values by key; values grow.
 type Values = BTreeMap<String, u64>;
 
@@ -93,7 +96,7 @@ fn run(log: &RecoveryLog, flaw: Option<Flaw>) -> Run {
 
 impl Run {
     fn note(&mut self, bytes: &[u8]) {
-        for record in decode_log(Default::default(), bytes).unwrap().0 {
+        for record in decode_log(Default::default(), bytes).expect("as written").0 {
             match record {
                 Record::Entry(entry) => {
                     self.commands.insert(entry.point.position, entry.command);
@@ -119,7 +122,7 @@ fn restarted(
     log: &RecoveryLog,
     files: &Files,
     flaw: Option<Flaw>,
-) -> Result<(Session, Vec<(Files, Option<DiskOperation>)>), String> {
+) -> Result<(Session, Way), String> {
     let mut session = Session::start(log, files.clone(), flaw);
     let mut way = Vec::new();
     session.serve();

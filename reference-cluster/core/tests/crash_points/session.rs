@@ -161,7 +161,10 @@ impl Session {
                     self.replies.insert(id.0, reply);
                 }
                 Output::Fatal { message } => self.last_words = Some(message),
-                Output::SendHeartbeat { .. } | Output::Send { .. } | Output::Note { .. } => {}
+                Output::SendHeartbeat { .. }
+                | Output::SendProbe { .. }
+                | Output::Send { .. }
+                | Output::Note { .. } => {}
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What holds at every moment of a Raft group, whatever the faults: figure 3 of the paper.
+//! What holds at every moment of a group with terms, whatever the faults: figure 3 of the Raft paper.
 //!
 //! The ledger looks at every node after every step and at every message with entries. It remembers
 //! who led which term, what was committed at which position, and which entry stood before which.
@@ -9,6 +9,7 @@ use shakedown_contracts::event::Role;
 use shakedown_core::interface::Output;
 use shakedown_core::message::{Entry, Message, Point};
 use shakedown_core::node::Node;
+use shakedown_core::replication::chain::message::ChainMessage;
 use shakedown_core::replication::raft::message::RaftMessage;
 use shakedown_core::store::Command;
 
@@ -45,8 +46,12 @@ impl Ledger {
             match message {
                 Message::Raft(RaftMessage::Append {
                     previous, entries, ..
+                })
+                | Message::Chain(ChainMessage::Append {
+                    previous, entries, ..
                 }) => self.sends(*previous, entries),
-                Message::Raft(RaftMessage::Snapshot { .. }) => self.snapshots += 1,
+                Message::Raft(RaftMessage::Snapshot { .. })
+                | Message::Chain(ChainMessage::Snapshot { .. }) => self.snapshots += 1,
                 _ => {}
             }
         }

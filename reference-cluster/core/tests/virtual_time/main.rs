@@ -1,6 +1,8 @@
 //! Nodes in virtual time: a group under faults drawn from a seed, one file a question.
 
 mod automation;
+mod chain;
+mod gossip;
 mod group;
 mod hung_disk;
 mod lease;
@@ -9,5 +11,6 @@ mod raft;
 mod redundancy;
 mod replication;
 mod single_node;
+mod snapshot;
 mod transactions;
 mod world;

@@ -477,6 +477,14 @@ impl World {
                     self.schedule(at, to.0, Happening::Input(input));
                 }
             }
+            Output::SendProbe { to, probe } => {
+                let at = self.now.after(self.travel());
+                if !self.cut.contains(&(index, to.0)) && !self.random.chance(self.loss) {
+                    let from = Peer(index);
+                    let input = Input::Probe { from, probe };
+                    self.schedule(at, to.0, Happening::Input(input));
+                }
+            }
             Output::Send { to, message } => {
                 if let Message::Append { entries, .. } = &message {
                     for entry in entries {

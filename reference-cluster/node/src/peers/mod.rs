@@ -15,7 +15,7 @@ mod outgoing;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use shakedown_core::interface::Peer;
+use shakedown_core::interface::{Ending, Peer};
 use shakedown_core::message::Message;
 use tokio::sync::mpsc;
 
@@ -45,6 +45,8 @@ pub enum PeerEvent {
     Broken {
         /// The peer.
         peer: Peer,
+        /// Who ended it.
+        ending: Ending,
     },
 }
 

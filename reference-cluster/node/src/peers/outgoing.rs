@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use shakedown_contracts::frame;
 use shakedown_contracts::node::Member;
-use shakedown_core::interface::Peer;
+use shakedown_core::interface::{Ending, Peer};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -84,11 +84,12 @@ pub(super) async fn keep_connected(
         {
             return;
         }
-        tokio::select! {
-            () = closed(&mut reader) => {}
-            () = write_all(&mut writer, outbox) => {}
-        }
-        if events.send(PeerEvent::Broken { peer }).await.is_err() {
+        let ending = tokio::select! {
+            ending = closed(&mut reader) => ending,
+            ending = write_all(&mut writer, outbox) => ending,
+        };
+        let broken = PeerEvent::Broken { peer, ending };
+        if events.send(broken).await.is_err() {
             return;
         }
         sleep(BACKOFF_MIN).await;
@@ -132,15 +133,27 @@ async fn attempt(route: Route) -> io::Result<TcpStream> {
 }
 
 /// Ends when the peer closes or breaks the connection; it never sends anything on it.
-async fn closed(reader: &mut OwnedReadHalf) {
-    let _closed_or_broken = reader.read(&mut [0; 16]).await;
+async fn closed(reader: &mut OwnedReadHalf) -> Ending {
+    match reader.read(&mut [0; 16]).await {
+        Ok(_end_of_stream) => Ending::Closed,
+        Err(error) => ending(&error),
+    }
 }
 
 /// Writes until the connection breaks or the loop gives it up.
-async fn write_all(writer: &mut OwnedWriteHalf, mut outbox: Outbox) {
+async fn write_all(writer: &mut OwnedWriteHalf, mut outbox: Outbox) -> Ending {
     while let Some(bytes) = outbox.take(WRITE_BYTES_MAX).await {
-        if writer.write_all(&bytes).await.is_err() {
-            return;
+        if let Err(error) = writer.write_all(&bytes).await {
+            return ending(&error);
         }
+    }
+    Ending::GivenUp
+}
+
+/// An RST speaks for the peer's host; any other error is the own kernel's, which heard nothing.
+fn ending(error: &io::Error) -> Ending {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Ending::Closed,
+        _ => Ending::GivenUp,
     }
 }

@@ -98,7 +98,10 @@ async fn a_broken_connection_is_reported_and_dialled_again() {
         drop(accepted);
         assert!(matches!(
             next(&mut inbox).await,
-            PeerEvent::Broken { peer: Peer(0) }
+            PeerEvent::Broken {
+                peer: Peer(0),
+                ending: Ending::Closed
+            }
         ));
     }
 }
@@ -137,7 +140,10 @@ async fn a_dropped_link_ends_its_connection() {
     assert!(!greeting.is_empty());
     assert!(matches!(
         next(&mut inbox).await,
-        PeerEvent::Broken { peer: Peer(0) }
+        PeerEvent::Broken {
+            peer: Peer(0),
+            ending: Ending::GivenUp
+        }
     ));
 }
 

@@ -8,6 +8,7 @@
 
 use shakedown_contracts::event::Event;
 
+use super::merge::Meeting;
 use super::message::RaftMessage;
 use super::role::Position;
 use super::server::Raft;
@@ -15,14 +16,6 @@ use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
 use crate::store::Store;
-
-/// Where a follower's log and the leader's part.
-enum Meeting {
-    /// They meet; the entries are in the log.
-    Met,
-    /// Ask again from here, or for everything.
-    Apart { hint: u64, snapshot: bool },
-}
 
 impl Raft {
     /// True when a message that only a leader sends is to be taken.
@@ -58,7 +51,10 @@ impl Raft {
             return;
         }
         let end = previous.position + entries.len() as u64;
-        match self.merge(previous, entries) {
+        match self
+            .log
+            .merge((previous, entries), self.committed, &mut self.out)
+        {
             Meeting::Met => {
                 self.wants_snapshot = false;
                 let unmatched = self.has(Flaw::CommitsUnmatched);
@@ -86,43 +82,6 @@ impl Raft {
         let message = RaftMessage::Appended { term, position };
         let ticket = self.log.last_ticket();
         self.when_acknowledgeable.push_back((ticket, (to, message)));
-    }
-
-    fn merge(&mut self, previous: Point, entries: Vec<Entry>) -> Meeting {
-        let last = self.log.last();
-        if previous.position > last.position {
-            return Meeting::Apart {
-                hint: last.position,
-                snapshot: false,
-            };
-        }
-        let mine = self.log.entries.point(previous.position);
-        if mine.is_some_and(|mine| mine != previous) {
-            let before = self.log.entries.before_epoch_of(previous.position);
-            return Meeting::Apart {
-                hint: before.max(self.committed),
-                snapshot: previous.position <= self.committed,
-            };
-        }
-        for entry in entries {
-            let Point { position, .. } = entry.point;
-            match self.log.entries.point(position) {
-                Some(mine) if mine == entry.point => continue,
-                Some(_) if position <= self.committed => {
-                    return Meeting::Apart {
-                        hint: position,
-                        snapshot: true,
-                    };
-                }
-                Some(_) if self.has(Flaw::DivergentTailKept) => continue,
-                Some(_) => self.log.truncate_from(position),
-                // Applied, and forgotten since.
-                None if position <= self.log.entries.base().position => continue,
-                None => {}
-            }
-            self.log.append(entry, &mut self.out);
-        }
-        Meeting::Met
     }
 
     /// The whole state from a leader.

@@ -24,6 +24,7 @@ use crate::flaw::Flaw;
 use crate::interface::{Output, Peer, RequestId};
 use crate::message::{Entry, Message, Point};
 use crate::replication::entry_log::EntryLog;
+use crate::replication::redundancy::Marks;
 use crate::store::Command;
 
 /// Most entries under way to one follower.
@@ -37,7 +38,7 @@ pub(super) struct Progress {
     /// Next position to send.
     next: u64,
     /// Up to here it has the leader's log on disk.
-    matched: u64,
+    pub matched: u64,
     /// Newest commit position it was told.
     told: u64,
     /// Whether the logs are still to meet; until then one message at a time.
@@ -110,6 +111,7 @@ pub(super) struct Leadership {
     /// Newest round asked.
     pub round: u64,
     pub heartbeat_due: Moment,
+    pub marks: Marks,
 }
 
 impl Raft {
@@ -125,6 +127,7 @@ impl Raft {
             reads: VecDeque::new(),
             round: 0,
             heartbeat_due: self.now,
+            marks: Marks::new(self.now, last + 1),
         });
         self.leader = Some(self.setting.me);
         self.note(Event::RoleChanged {

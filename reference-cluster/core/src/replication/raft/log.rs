@@ -22,7 +22,7 @@ use crate::store::Store;
 
 /// What a server must not forget.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(in crate::replication) struct Log {
     disk: Box<dyn RecoveryLog>,
     pub entries: EntryLog,
     term: u64,
@@ -34,7 +34,7 @@ pub(super) struct Log {
     durable: u64,
     /// Positions that become durable with a ticket.
     unsynced: VecDeque<(Ticket, u64)>,
-    planted: Planted,
+    pub(super) planted: Planted,
 }
 
 impl Log {

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `setting` | what does not change while a server runs |
 //! | `message` | what servers say to each other |
+//! | `merge` | where two logs meet, and what becomes of entries beyond that |
 //! | `log` | log, term and vote, and what the disk has proved of them |
 //! | `server` | what a server holds, and what follows from a step |
 //! | `dispatch` | where every input goes |
@@ -19,6 +20,7 @@
 //! | `follower` | what a follower takes, and from whom |
 //! | `heartbeat` | how a leader shows itself, and learns that it still is one |
 //! | `reads` | when may a read be answered |
+//! | `redundancy` | are all copies there |
 //! | `requests` | what clients are told |
 //!
 //! Invariants (figure 3 of the paper): one leader a term; a leader never overwrites its log; logs
@@ -34,9 +36,11 @@ mod election;
 mod follower;
 mod heartbeat;
 mod leader;
-mod log;
+pub(super) mod log;
+pub(super) mod merge;
 pub mod message;
 mod reads;
+mod redundancy;
 mod requests;
 mod role;
 pub mod server;

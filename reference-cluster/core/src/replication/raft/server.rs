@@ -157,6 +157,7 @@ impl Raft {
             }
         }
         self.commit_what_is_held();
+        self.judge_redundancy();
         self.answer_reads();
         self.log.entries.compact(self.committed);
         self.write_checkpoint_if_due(false);

@@ -2,7 +2,7 @@
 //! planted mistakes are noticed.
 
 mod elections;
-mod safety;
+pub mod safety;
 mod service;
 
 use shakedown_contracts::event::{Event, Role};

@@ -156,7 +156,7 @@ fn chaos(seed: u64, flaw: Option<Flaw>) -> (World, Client) {
 }
 
 /// Faults drawn from the seed at any moment, then none until all has settled.
-fn chaos_of(strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> (World, Client) {
+pub fn chaos_of(strategy: Strategy, seed: u64, flaw: Option<Flaw>) -> (World, Client) {
     let Nemesis {
         size,
         faults,
