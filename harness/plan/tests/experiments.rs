@@ -326,7 +326,6 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         with_fault("stage = \"ssh\""),
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
-        with_fault("[target.strategy]\ndetector = { kind = \"swim\", indirect_checks = 3 }"),
         with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
         with_fault("[nemesis]\nfaults = [\"clock-bump\"]"),
         "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),
