@@ -80,7 +80,12 @@ impl Locks {
             return Turn::Dies;
         }
         if in_the_way.peek().is_none() {
-            return Turn::Holds;
+            // One that overtook a younger one here would be waited for by it.
+            let mut younger = self.waiting.range((claim.age, claim.id)..);
+            return match younger.any(|(_, waiting)| waiting.meets(claim)) {
+                true => Turn::Waits,
+                false => Turn::Holds,
+            };
         }
         match in_the_way.all(|holder| holder.age > claim.age) {
             true => Turn::Waits,
@@ -149,6 +154,16 @@ mod tests {
             "3 waits there"
         );
         assert_eq!(locks.release(id(6)), [(id(3), Turn::Holds)]);
+    }
+
+    #[test]
+    fn an_older_one_does_not_pass_a_younger_one_that_waits() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.claim(claim(9, &["b"], true)), Turn::Holds);
+        assert_eq!(locks.claim(claim(5, &["a", "b"], true)), Turn::Waits);
+        assert_eq!(locks.claim(claim(3, &["a"], true)), Turn::Waits);
+        let turns = locks.release(id(9));
+        assert_eq!(turns, [(id(3), Turn::Holds), (id(5), Turn::Dies)]);
     }
 
     #[test]
