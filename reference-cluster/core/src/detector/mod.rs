@@ -1,6 +1,6 @@
 //! Failure detectors: from which moment on is a silent peer suspected?
 //!
-//! A node has one [`Watch`], its opinion of all its peers. With all-to-all [`heartbeats`] that is a
+//! A node has one [`Watch`], its opinion of all its peers. With all-to-all `heartbeats` that is a
 //! [`Detector`] for each peer, which turns evidence of life into a deadline for the next evidence,
 //! nothing else; when to send, what counts as evidence and whom to tell is the same for all of them.
 //! [`swim`] asks one member at a time and tells the others, and `connection_close` waits for the end

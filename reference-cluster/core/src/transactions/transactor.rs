@@ -2,7 +2,7 @@
 //!
 //! The node is coordinator of what clients ask it, participant for its own accounts, and under Paxos
 //! Commit an acceptor. What it says to itself goes the same way as what it says to others, but
-//! through [`Transactor::inbox`], so that no protocol has a special case for it.
+//! through its `inbox`, so that no protocol has a special case for it.
 //! Invariant: nothing that rests on a note is said before the note is on disk, as far as the fsync
 //! policy wants; one timer is set for whatever comes due next.
 
