@@ -24,8 +24,11 @@ use crate::faults::{Fault, Observation, Unverified, guard};
 use crate::ledger::{Ledger, LedgerError};
 use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
-/// Every pair is probed before the agent says ready; a busy machine gets this long.
-const FIRST_PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// Every pair is probed before the agent says ready; a busy machine gets this long, since a kernel
+/// that tears other namespaces down meanwhile is late to say that a new link is up.
+const FIRST_PROBE_PATIENCE: Duration = Duration::from_secs(8);
+/// One that was sent before its link was up is lost: so long is waited before the next.
+const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Real-time priority of orders, where the kernel allows it: with the CPUs busy, a normal process
 /// would begin a cut milliseconds late. Below the delaying thread's.
@@ -164,15 +167,7 @@ impl Agent {
         }
         let begun = now();
         let mut links = Links::build(endpoints, Ledger::open(ledger, "network-agent")?, seed)?;
-        let all = links.all();
-        for (link, arrivals) in links.probe(&all, 1, FIRST_PROBE_PATIENCE)? {
-            if arrivals.times.is_empty() {
-                return Err(AgentError::Order(format!(
-                    "a probe from {} to {} did not arrive within {FIRST_PROBE_PATIENCE}, though no fault is active",
-                    link.from, link.to
-                )));
-            }
-        }
+        prove_every_link(&mut links)?;
         let namespaces = links.topology.namespaces();
         self.links = Some(links);
         let took = now().since(begun);
@@ -241,4 +236,25 @@ impl Agent {
             eprintln!("{error}");
         }
     }
+}
+
+/// Sees a probe arrive on each link, before any fault is active.
+fn prove_every_link(links: &mut Links) -> Result<(), AgentError> {
+    let until = now().after(FIRST_PROBE_PATIENCE);
+    let mut unseen = links.all();
+    // Ends: after `until` the first link that is still unseen is an error.
+    while !unseen.is_empty() {
+        let probed = links.probe(&unseen, 1, FIRST_PROBE_INTERVAL)?;
+        let silent = probed.into_iter().filter(|(_, one)| one.times.is_empty());
+        unseen = silent.map(|(link, _)| link).collect();
+        if let Some(link) = unseen.first()
+            && now() >= until
+        {
+            return Err(AgentError::Order(format!(
+                "a probe from {} to {} did not arrive within {FIRST_PROBE_PATIENCE}, though no fault is active",
+                link.from, link.to
+            )));
+        }
+    }
+    Ok(())
 }
