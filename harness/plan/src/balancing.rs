@@ -7,7 +7,7 @@ use shakedown_contracts::node::MemberKind;
 use shakedown_contracts::plan::Companion;
 use shakedown_contracts::strategy::{
     Backend, Balancing, BalancingKind, CircuitBreaker, Detector, OutlierEjection, RecoveryLog,
-    Replication, Retry, Service, Shedding, Strategy, default_retry_budget,
+    Retry, Service, Shedding, Strategy, default_retry_budget,
 };
 
 use crate::reader::TableReader;
@@ -223,19 +223,11 @@ pub(crate) fn complete(table: &TableReader<'_>, strategy: &mut Strategy) {
     if balancing.health_check {
         check_detector(table, &strategy.detector);
     }
-    strategy.replication = Replication::None {};
-    strategy.recovery_log = RecoveryLog::None {};
-    for key in ["replication", "recovery_log", "transactions", "redundancy"] {
-        let written = table.table(key);
-        let other = written.as_ref().is_some_and(|part| {
-            let kind = part.text("kind");
-            kind.is_some_and(|kind| kind.value != "none")
-        });
-        if other {
-            let message = format!("`{key}` has no effect behind a balancer: backends keep no data");
-            table.invalid(key, message, "leave one of the two out");
-        }
+    if table.has("recovery_log") && strategy.recovery_log != (RecoveryLog::None {}) {
+        let message = "`recovery_log` has no effect behind a balancer: backends keep no data";
+        table.invalid("recovery_log", message, "leave one of the two out");
     }
+    strategy.recovery_log = RecoveryLog::None {};
 }
 
 /// Backends send a balancer no heartbeats of their own: it lives on the answers to its own.

@@ -15,6 +15,7 @@ mod fault;
 mod gate;
 mod host_fault;
 mod nemesis;
+mod node_kind;
 mod overlay;
 mod partition;
 mod phases;

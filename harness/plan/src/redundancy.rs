@@ -4,9 +4,7 @@
 //! change a value in one step do not exist.
 
 use shakedown_contracts::plan::{Target, WorkloadKind};
-use shakedown_contracts::strategy::{
-    AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy, Replication, Strategy,
-};
+use shakedown_contracts::strategy::{AntiEntropy, Erasure, Quorum, ReadRepair, Redundancy};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
@@ -132,23 +130,6 @@ fn anti_entropy(part: &TableReader<'_>) -> AntiEntropy {
             AntiEntropy::default()
         }
     }
-}
-
-/// With redundancy nobody is primary: another replication is refused, and `none` the default.
-pub(crate) fn check_alone(table: &TableReader<'_>, strategy: &mut Strategy) {
-    if strategy.redundancy.is_none() {
-        return;
-    }
-    if table.has("replication") && strategy.replication != (Replication::None {}) {
-        let message = "`redundancy` keeps values without a primary, `replication` needs one";
-        let hint = "leave one of the two out, or set `replication.kind = \"none\"`";
-        table.invalid("replication", message, hint);
-    }
-    if strategy.transactions.is_some() {
-        let message = "nodes under `redundancy` keep single keys, `transactions` spread accounts";
-        table.invalid("redundancy", message, "leave one of the two out");
-    }
-    strategy.replication = Replication::None {};
 }
 
 /// Whether there are enough nodes, and the workload asks nothing that redundancy cannot do.

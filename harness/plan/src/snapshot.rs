@@ -13,20 +13,7 @@ use crate::reader::TableReader;
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// The options of that kind, in the table of all strategies.
-pub(crate) fn read(
-    part: &TableReader<'_>,
-    kind: &str,
-    strategies: &TableReader<'_>,
-    recovery_log: &RecoveryLog,
-) -> Snapshot {
-    for other in ["replication", "transactions", "redundancy", "balancing"] {
-        if strategies.has(other) {
-            let message =
-                format!("`snapshot` cannot stand beside `{other}`: nodes are one or the other");
-            let hint = format!("leave `{other}` out, or `snapshot`");
-            part.invalid("kind", message, hint);
-        }
-    }
+pub(crate) fn read(part: &TableReader<'_>, kind: &str, recovery_log: &RecoveryLog) -> Snapshot {
     let default = Duration::from_secs(1);
     let interval = match kind {
         "none" => default,

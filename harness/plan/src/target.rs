@@ -8,7 +8,8 @@ use shakedown_contracts::units::Duration;
 
 use crate::reader::{TableReader, quoted};
 use crate::{
-    automation, balancing, detector, recovery_log, redundancy, replication, snapshot, transactions,
+    automation, balancing, detector, node_kind, recovery_log, redundancy, replication, snapshot,
+    transactions,
 };
 
 /// Nodes of a `local` cluster: each is a process with a namespace and an agent of its own.
@@ -107,7 +108,7 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
             }
             ("snapshot", Some(kind)) => {
                 let log = &strategy.recovery_log;
-                strategy.snapshot = Some(snapshot::read(&part, kind, &table, log));
+                strategy.snapshot = Some(snapshot::read(&part, kind, log));
             }
             ("transactions", Some(kind)) => {
                 strategy.transactions = Some(transactions::read(&part, kind));
@@ -121,9 +122,8 @@ fn read_strategy(table: TableReader<'_>, nodes: u32) -> Strategy {
         }
         part.finish();
     }
-    redundancy::check_alone(&table, &mut strategy);
+    node_kind::settle(&table, &mut strategy);
     balancing::complete(&table, &mut strategy);
-    transactions::without_replication(&table, &mut strategy);
     table.finish();
     strategy
 }

@@ -3,9 +3,7 @@
 //! With this table accounts are spread over all nodes and nothing else is on two of them, so
 //! `replication` is `none`: that is its default here, and anything else is refused.
 
-use shakedown_contracts::strategy::{
-    Concurrency, InDoubt, RecoveryLog, Replication, Strategy, TransactionKind, Transactions,
-};
+use shakedown_contracts::strategy::{Concurrency, InDoubt, TransactionKind, Transactions};
 use shakedown_contracts::units::Duration;
 
 use crate::reader::TableReader;
@@ -124,32 +122,4 @@ fn check(part: &TableReader<'_>, transactions: &Transactions) {
         let message = "`lock_ttl` has no effect with snapshots: reads lock nothing";
         part.invalid("lock_ttl", message, "leave it out");
     }
-}
-
-/// Accounts are on one node each: there is nothing to replicate.
-pub(crate) fn without_replication(table: &TableReader<'_>, strategy: &mut Strategy) {
-    if strategy.transactions.is_none() {
-        return;
-    }
-    for other in ["redundancy", "balancing"] {
-        if table.has(other) {
-            let message = format!("`{other}` and `transactions` both say what the nodes are");
-            table.invalid(other, message, "leave one of the two out");
-        }
-    }
-    if matches!(strategy.recovery_log, RecoveryLog::UndoRedo(_)) {
-        let message = "`undo-redo` has no effect with `transactions`: nothing is applied in flight";
-        table.invalid(
-            "recovery_log",
-            message,
-            "set `recovery_log.kind = \"redo\"`",
-        );
-    }
-    let written = table.has("replication");
-    if written && strategy.replication != (Replication::None {}) {
-        let message = "`transactions` spread accounts over nodes that replicate nothing";
-        let hint = "leave `replication` out, or set `replication = { kind = \"none\" }`";
-        table.invalid("replication", message, hint);
-    }
-    strategy.replication = Replication::None {};
 }
