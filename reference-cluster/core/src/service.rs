@@ -49,9 +49,8 @@ pub trait Service: Debug + Send {
     /// A disk operation is done.
     fn disk_done(&mut self, token: DiskToken);
 
-    /// A sync failed, and the driver goes on. A service that takes no notice never says that what
-    /// rests on it is written down.
-    fn disk_failed(&mut self, _token: DiskToken) {}
+    /// A sync failed, and the driver goes on.
+    fn disk_failed(&mut self, token: DiskToken);
 
     /// A client asks.
     fn request(&mut self, id: RequestId, request: ClientRequest);

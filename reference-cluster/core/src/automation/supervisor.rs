@@ -249,6 +249,8 @@ impl Service for Supervisor {
 
     fn disk_done(&mut self, _token: DiskToken) {}
 
+    fn disk_failed(&mut self, _token: DiskToken) {}
+
     fn request(&mut self, id: RequestId, request: ClientRequest) {
         let status = self.status();
         let reply = match request {

@@ -128,6 +128,8 @@ impl<M: Machine> Service for Stateless<M> {
 
     fn disk_done(&mut self, _token: DiskToken) {}
 
+    fn disk_failed(&mut self, _token: DiskToken) {}
+
     fn request(&mut self, id: RequestId, request: ClientRequest) {
         match request {
             ClientRequest::Status => {

@@ -116,6 +116,10 @@ impl Service for Keeper {
         self.log.disk_done(self.now, token, &mut self.out);
     }
 
+    fn disk_failed(&mut self, token: DiskToken) {
+        self.log.disk_failed(token, &mut self.out);
+    }
+
     fn request(&mut self, id: RequestId, request: ClientRequest) {
         self.take(id, request);
     }

@@ -2,6 +2,7 @@
 
 mod automation;
 mod chain;
+mod failed_sync;
 mod gossip;
 mod group;
 mod hung_disk;
