@@ -84,7 +84,7 @@ flaws! {
     /// detector/swim: a suspect is pinged without being told; it objects only once gossip reaches
     /// it.
     BuddySilent = "buddy-silent",
-    /// recovery_log/redo and raft/log: what is written counts as durable before the disk has said
+    /// recovery_log/redo and server_log: what is written counts as durable before the disk has said
     /// so; what was acknowledged dies with the host.
     AcknowledgesBeforeSync = "acknowledges-before-sync",
     /// node: replay leaves out the last entry of the log; what was acknowledged is lost at a
@@ -167,7 +167,7 @@ flaws! {
     RecordsAtLastMarker = "records-at-last-marker",
     /// snapshot/recovery: only the node that restarted goes back; the others remember what it forgot.
     RollsBackAlone = "rolls-back-alone",
-    /// raft/log: a vote is not written down: after a restart the server may vote again in the same
+    /// server_log: a vote is not written down: after a restart the server may vote again in the same
     /// term.
     ForgetsVote = "forgets-vote",
     /// raft/heartbeat: a leader without a majority stays one in spite of `check_quorum`.

@@ -22,6 +22,7 @@
 //! | `takeover` | who becomes primary, and what stops the old one |
 //! | `first_start` | how a new group begins, and a forgetful node does not |
 //! | `requests`, `answers` | what clients are told |
+//! | `server_log`, `merge` | what a server of `raft/` or `chain/` has on its disk, and how two logs meet |
 //! | `raft/` | the same questions, answered by consensus |
 //! | `chain/` | the same questions, answered by a chain of nodes |
 
@@ -35,6 +36,7 @@ mod follower;
 mod leader;
 pub mod lease;
 mod membership;
+mod merge;
 mod none;
 mod primary_backup;
 pub mod raft;
@@ -43,6 +45,7 @@ mod redundancy;
 pub mod replica;
 mod requests;
 mod semi_sync;
+mod server_log;
 mod swap;
 mod takeover;
 

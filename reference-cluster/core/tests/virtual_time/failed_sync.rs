@@ -51,7 +51,7 @@ impl Alone {
             client_port: 7000,
         };
         let mut alone = Alone {
-            node: Node::new(&config).unwrap(),
+            node: Node::new(&config).expect("the config is sound"),
             now: Moment(1_000_000_000),
             timers: BTreeMap::new(),
             fails_next: false,

@@ -13,7 +13,7 @@ use super::server::{Chain, Position};
 use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
-use crate::replication::raft::merge::Meeting;
+use crate::replication::merge::Meeting;
 use crate::store::Store;
 
 impl Chain {

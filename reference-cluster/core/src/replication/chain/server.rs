@@ -23,8 +23,8 @@ use crate::interface::{Output, Peer, RequestId, Timer};
 use crate::message::{Message, Point};
 use crate::recovery_log::record::Recovered;
 use crate::recovery_log::{Found, RecoveryLog, Ticket};
-use crate::replication::raft::log::Log;
 use crate::replication::replica::released;
+use crate::replication::server_log::Log;
 use crate::store::Store;
 
 /// What a member does at present.

@@ -8,13 +8,13 @@
 
 use shakedown_contracts::event::Event;
 
-use super::merge::Meeting;
 use super::message::RaftMessage;
 use super::role::Position;
 use super::server::Raft;
 use crate::flaw::Flaw;
 use crate::interface::Peer;
 use crate::message::{Entry, Point};
+use crate::replication::merge::Meeting;
 use crate::store::Store;
 
 impl Raft {

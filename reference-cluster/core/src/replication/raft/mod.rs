@@ -10,8 +10,6 @@
 //! |---|---|
 //! | `setting` | what does not change while a server runs |
 //! | `message` | what servers say to each other |
-//! | `merge` | where two logs meet, and what becomes of entries beyond that |
-//! | `log` | log, term and vote, and what the disk has proved of them |
 //! | `server` | what a server holds, and what follows from a step |
 //! | `dispatch` | where every input goes |
 //! | `role` | what it is at present, and how that changes |
@@ -36,8 +34,6 @@ mod election;
 mod follower;
 mod heartbeat;
 mod leader;
-pub(super) mod log;
-pub(super) mod merge;
 pub mod message;
 mod reads;
 mod redundancy;

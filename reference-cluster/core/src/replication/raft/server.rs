@@ -13,7 +13,6 @@ use shakedown_contracts::node::Status;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
 
-use super::log::Log;
 use super::message::RaftMessage;
 use super::role::Position;
 use super::setting::Setting;
@@ -24,6 +23,7 @@ use crate::message::{Entry, Message, Point};
 use crate::recovery_log::record::Recovered;
 use crate::recovery_log::{Found, RecoveryLog, Ticket};
 use crate::replication::replica::released;
+use crate::replication::server_log::Log;
 use crate::store::{Command, Store};
 
 /// What waits until the disk has it in truth.

@@ -1,11 +1,11 @@
-//! Log, term and vote of a server, and what its disk has proved of them.
+//! Log, term and vote of a server of Raft or of a chain, and what its disk has proved of them.
 //!
-//! Raft is right only if a server never goes back on what it said, so term, vote and entries are
+//! Both are right only if a server never goes back on what it said, so term, vote and entries are
 //! written down before anything that depends on them is said. The recovery log below counts its
 //! records by tickets; this file remembers which ticket stands for what.
 //! Invariants: the term never falls; a term has one vote; terms never fall along the log; what
 //! counts as durable is a prefix of the log.
-//! Source: paper, §5.1 and figure 2 ("updated on stable storage before responding to RPCs").
+//! Source: Ongaro & Ousterhout 2014, section 5.1 and figure 2 ("updated on stable storage before responding to RPCs").
 
 use std::collections::VecDeque;
 

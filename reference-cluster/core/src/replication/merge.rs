@@ -7,7 +7,7 @@
 //! that was committed is replaced.
 //! Source: Ongaro & Ousterhout 2014, section 5.3 (the conflict hint is from its end).
 
-use super::log::Log;
+use super::server_log::Log;
 use crate::flaw::Flaw;
 use crate::interface::Output;
 use crate::message::{Entry, Point};
