@@ -132,6 +132,9 @@ pub fn replay(path: &Path) -> Result<Replayed, NodeError> {
             return Ok(Replayed::Different { step: steps, what });
         }
     }
+    if steps == 0 {
+        return Err(unreadable(io::Error::other("there is no step in it")));
+    }
     Ok(Replayed::Identical { steps })
 }
 
@@ -197,6 +200,16 @@ mod tests {
             matches!(replayed, Replayed::Different { step: 3, .. }),
             "{replayed:?}"
         );
+    }
+
+    #[test]
+    fn a_recording_without_a_step_proves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n1.recording");
+        let config = config::two_members([1, 2], folder.path(), 0).node;
+        Recording::begin(&path, &config).unwrap();
+        let message = replay(&path).unwrap_err().to_string();
+        assert!(message.contains("no step"), "{message}");
     }
 
     #[test]
