@@ -1,21 +1,25 @@
 //! Which experiment kills which mutation.
 //!
 //! A check counts only after it has rejected a planted mistake. Every flaw that the reference
-//! cluster's core knows is planted in turn, and every known answer and every smoke test is played
-//! in virtual time. An experiment (one variant of it) kills a mutation when it goes as expected
-//! without the flaw and does not with it. One that survives all is either equivalent, as far as
-//! any experiment can see, or shows what experiment is missing.
+//! cluster's core knows is planted in turn, and every experiment of [`FOLDERS`] is played in
+//! virtual time. An experiment (one variant of it) kills a mutation when it goes as expected
+//! without the flaw and does not with it. What survives [`TRIALS`]' first number of trials meets
+//! the next. One that survives all experiments is planted in the core's own tests (worlds and
+//! machines that take a flaw from the environment): the tests that fail then kill it. One that
+//! survives those too is equivalent, as far as anybody here can see.
 //!
-//! `cargo bench -p shakedown-cli --features flaws --bench mutations [-- part of a flaw's name]`, with
-//! a number for another number of trials than 20, prints a table in Markdown, the survivors apart; progress goes to standard error.
-//! Invariant: nothing is written but a temporary folder that is removed.
+//! `cargo bench -p shakedown-cli --features flaws --bench mutations [-- part of a flaw's name]`
+//! prints a table in Markdown, the survivors apart; progress goes to standard error.
+//! Invariant: a file is left out for a flaw only if its run without one never came by the flaw's
+//! place, so that the run with it would be the same. Nothing is written but temporary folders that
+//! are removed.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot go on has nothing to clean up"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,44 +28,136 @@ use std::thread;
 use shakedown_contracts::verdict::{Outcome, RunVerdict};
 use shakedown_run::Flaw;
 
-/// Of each variant, where no argument says another number. Known answers are made so that a few do.
-const TRIALS: u32 = 20;
-const FOLDERS: [&str; 2] = ["known-answers", "smoke"];
+/// Of each variant. Known answers are made so that one does for most.
+const TRIALS: [u32; 4] = [1, 5, 20, 100];
+const FOLDERS: [&str; 3] = ["known-answers", "smoke", "strategies"];
 /// Programs at once: each has one thread.
 const AT_ONCE: usize = 2;
+
+/// What one file does without a flaw.
+struct Sound {
+    file: PathBuf,
+    /// The experiments that go as expected.
+    passed: BTreeSet<String>,
+    /// The names of the flaws whose places it comes by.
+    reached: BTreeSet<String>,
+}
+
+/// Who killed a flaw.
+#[derive(Default)]
+struct Fate {
+    /// Of each experiment; `None`: it took the core's tests.
+    trials: Option<u32>,
+    killers: BTreeSet<String>,
+}
 
 fn main() {
     // `cargo test --benches` asks for a quick run of everything; this needs its time.
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }
-    let files = experiments();
-    let trials = arguments().find_map(|argument| argument.parse().ok());
-    let trials = trials.unwrap_or(TRIALS);
-    let (sound, unsound) = as_expected(&files, None, trials);
-    for name in &unsound {
-        eprintln!("{name} does not go as expected without a flaw: left out");
-    }
     let flaws = wanted();
-    let killers = in_parallel(&flaws, |flaw| {
-        let (passed, _) = as_expected(&files, Some(*flaw), trials);
-        let killers: Vec<String> = sound.difference(&passed).cloned().collect();
-        eprintln!("{}: {} of {}", flaw.name(), killers.len(), sound.len());
-        killers
-    });
-    println!("{} experiments, {trials} trials each.\n", sound.len());
-    print(&flaws, &killers);
+    let mut fates: BTreeMap<&str, Fate> = BTreeMap::new();
+    for trials in TRIALS {
+        for (flaw, killers) in plant(&alive(&flaws, &fates), trials) {
+            let trials = Some(trials);
+            fates.insert(flaw.name(), Fate { trials, killers });
+        }
+    }
+    let survivors = alive(&flaws, &fates);
+    let sound = failing_tests(None);
+    for flaw in survivors {
+        let failing = failing_tests(Some(flaw));
+        let killers = failing.difference(&sound).cloned().collect();
+        let trials = None;
+        fates.insert(flaw.name(), Fate { trials, killers });
+    }
+    print(&flaws, &fates);
 }
 
-fn print(flaws: &[Flaw], killers: &[Vec<String>]) {
-    println!("| mutation | what is wrong | killed by |\n|---|---|---|");
-    let all = || flaws.iter().zip(killers);
-    for (flaw, killers) in all().filter(|(_, killers)| !killers.is_empty()) {
-        let killers = killers.join("<br>");
-        println!("| `{}` | {} | {killers} |", flaw.name(), flaw.about());
+/// The flaws that nobody has killed.
+fn alive(flaws: &[Flaw], fates: &BTreeMap<&str, Fate>) -> Vec<Flaw> {
+    let is_alive = |flaw: &&Flaw| {
+        let fate = fates.get(flaw.name());
+        fate.is_none_or(|fate| fate.killers.is_empty())
+    };
+    flaws.iter().filter(is_alive).copied().collect()
+}
+
+/// Tests of the core that fail.
+fn failing_tests(flaw: Option<Flaw>) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "test",
+            "--release",
+            "--no-fail-fast",
+            "-p",
+            "shakedown-core",
+        ])
+        .args(["--lib", "--test", "virtual_time"])
+        .env("SHAKEDOWN_FLAW", flaw.map_or("", Flaw::name))
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let failed = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix("test ")?;
+        rest.strip_suffix(" ... FAILED")
+    });
+    failed.map(|name| format!("core test {name}")).collect()
+}
+
+/// Plants each flaw in every file that comes by its place: who killed it.
+fn plant(flaws: &[Flaw], trials: u32) -> Vec<(Flaw, BTreeSet<String>)> {
+    if flaws.is_empty() {
+        return Vec::new();
+    }
+    let sound = in_parallel(&experiments(), |file| without_flaw(file, trials));
+    let reaches = |sound: &&Sound, flaw: &Flaw| sound.reached.contains(flaw.name());
+    let pairs: Vec<(Flaw, &Sound)> = flaws
+        .iter()
+        .flat_map(|flaw| {
+            let there = sound.iter().filter(move |sound| reaches(sound, flaw));
+            there.map(|sound| (*flaw, sound))
+        })
+        .collect();
+    let dead = in_parallel(&pairs, |(flaw, sound)| {
+        let (passed, _) = run(&sound.file, Some(*flaw), trials);
+        let dead: BTreeSet<String> = sound.passed.difference(&passed).cloned().collect();
+        for killer in &dead {
+            eprintln!("{trials} trials: {} is killed by {killer}", flaw.name());
+        }
+        (*flaw, dead)
+    });
+    let killers_of = |flaw: &Flaw| {
+        let of_it = dead.iter().filter(|(other, _)| other == flaw);
+        of_it.flat_map(|(_, killers)| killers.clone()).collect()
+    };
+    flaws.iter().map(|flaw| (*flaw, killers_of(flaw))).collect()
+}
+
+fn without_flaw(file: &Path, trials: u32) -> Sound {
+    let (passed, reached) = run(file, None, trials);
+    Sound {
+        file: file.to_path_buf(),
+        passed,
+        reached,
+    }
+}
+
+fn print(flaws: &[Flaw], fates: &BTreeMap<&str, Fate>) {
+    println!("| mutation | what is wrong | trials | killed by |\n|---|---|---:|---|");
+    let all = || flaws.iter().map(|flaw| (flaw, &fates[flaw.name()]));
+    for (flaw, fate) in all().filter(|(_, fate)| !fate.killers.is_empty()) {
+        let killers: Vec<&str> = fate.killers.iter().map(String::as_str).collect();
+        let (name, about) = (flaw.name(), flaw.about());
+        let trials = fate
+            .trials
+            .map_or("–".to_owned(), |trials| trials.to_string());
+        println!("| `{name}` | {about} | {trials} | {} |", killers.join(", "));
     }
     println!("\n| survivor | what is wrong |\n|---|---|");
-    for (flaw, _) in all().filter(|(_, killers)| killers.is_empty()) {
+    for (flaw, _) in all().filter(|(_, fate)| fate.killers.is_empty()) {
         println!("| `{}` | {} |", flaw.name(), flaw.about());
     }
 }
@@ -72,11 +168,13 @@ fn arguments() -> impl Iterator<Item = String> {
     all.filter(|argument| !argument.starts_with("--"))
 }
 
-/// The flaws of whose names every argument is a part.
+/// The flaws of whose names an argument is a part; all if there is none.
 fn wanted() -> Vec<Flaw> {
-    let is_name = |argument: &String| argument.parse::<u32>().is_err();
-    let parts: Vec<String> = arguments().filter(is_name).collect();
-    let is_wanted = |flaw: &Flaw| parts.iter().all(|part| flaw.name().contains(part));
+    let parts: Vec<String> = arguments().collect();
+    let is_wanted = |flaw: &Flaw| {
+        let is_in = |part: &String| flaw.name().contains(part.as_str());
+        parts.is_empty() || parts.iter().any(is_in)
+    };
     Flaw::ALL.iter().copied().filter(is_wanted).collect()
 }
 
@@ -96,41 +194,32 @@ fn experiments() -> Vec<PathBuf> {
     files
 }
 
-/// Which experiments go as expected, and which do not.
-fn as_expected(
-    files: &[PathBuf],
-    flaw: Option<Flaw>,
-    trials: u32,
-) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut passed, mut others) = (BTreeSet::new(), BTreeSet::new());
-    for file in files {
-        let Some(verdict) = run(file, flaw, trials) else {
-            others.insert(file.file_stem().unwrap().to_string_lossy().into_owned());
-            continue;
-        };
-        for experiment in verdict.experiments {
-            match experiment.verdict {
-                Outcome::Pass => passed.insert(experiment.name),
-                Outcome::Fail | Outcome::Unknown => others.insert(experiment.name),
-            };
-        }
-    }
-    (passed, others)
-}
-
-/// Plays one file; `None`: the harness gave up on it.
-fn run(file: &Path, flaw: Option<Flaw>, trials: u32) -> Option<RunVerdict> {
+/// Plays one file: which experiments go as expected (none where the harness gave up), and the
+/// names of the flaws whose places the run came by.
+fn run(file: &Path, flaw: Option<Flaw>, trials: u32) -> (BTreeSet<String>, BTreeSet<String>) {
     let folder = tempfile::tempdir().unwrap();
+    let reached = folder.path().join("reached");
     let output = Command::new(env!("CARGO_BIN_EXE_shakedown"))
         .args(["run", "--quiet", "--json", "--stage", "simulation"])
         .args(["--trials", &trials.to_string(), "--out"])
         .arg(folder.path().join("run"))
         .arg(file)
         .env("SHAKEDOWN_FLAW", flaw.map_or("", Flaw::name))
+        .env("SHAKEDOWN_FLAWS_ASKED", &reached)
         .stderr(Stdio::null())
         .output()
         .unwrap();
-    serde_json::from_slice(&output.stdout).ok()
+    let experiments = serde_json::from_slice(&output.stdout)
+        .map(|verdict: RunVerdict| verdict.experiments)
+        .unwrap_or_default();
+    let as_expected = experiments
+        .into_iter()
+        .filter(|experiment| experiment.verdict == Outcome::Pass);
+    let reached = std::fs::read_to_string(reached).unwrap_or_default();
+    (
+        as_expected.map(|experiment| experiment.name).collect(),
+        reached.lines().map(str::to_owned).collect(),
+    )
 }
 
 /// What `work` makes of each item, in order.

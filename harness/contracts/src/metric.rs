@@ -150,6 +150,14 @@ pub const METRICS: &[MetricDescription] = &[
         "most records that a restarted node replayed",
     ),
     metric(
+        "copies.damaged",
+        Unit::Count,
+        false,
+        &[],
+        true,
+        "copies that a node found altered on its disk, and did not answer with",
+    ),
+    metric(
         "recovery.undone",
         Unit::Count,
         false,
@@ -292,6 +300,14 @@ pub const METRICS: &[MetricDescription] = &[
         &[],
         true,
         "the same of those due in the second half of the settle phase: what does not mend itself",
+    ),
+    metric(
+        "latency.min",
+        Unit::Milliseconds,
+        false,
+        &[],
+        false,
+        "shortest latency of the successes due in the fault phase: nothing is served sooner than it can be",
     ),
     metric(
         "latency.p50",

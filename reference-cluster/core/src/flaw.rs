@@ -223,6 +223,9 @@ flaws! {
     ReadsWithoutLocks = "reads-without-locks",
     /// transactions/saga: a coordinator that comes back does not take up the sagas that it had begun.
     SagasForgotten = "sagas-forgotten",
+    /// transactions/best_effort: a step that was refused is done when it is asked for again, after its
+    /// saga has ended.
+    RefusalsForgotten = "refusals-forgotten",
     /// redundancy/coordinating: a write is acknowledged when one node holds it, whatever `w` says.
     CountsOneCopy = "counts-one-copy",
     /// redundancy/coordinating: a writer takes the next version from the first that answers; who has
@@ -255,11 +258,41 @@ impl Planted {
     #[inline]
     pub fn has(self, flaw: Flaw) -> bool {
         #[cfg(feature = "flaws")]
-        return self.0 == Some(flaw);
+        {
+            asked::note(flaw);
+            self.0 == Some(flaw)
+        }
         #[cfg(not(feature = "flaws"))]
         {
             let _ = flaw;
             false
+        }
+    }
+}
+
+/// Which flaws' places this process has come by: a flaw at whose place nobody came can change
+/// nothing.
+#[cfg(feature = "flaws")]
+mod asked {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::Flaw;
+
+    static ASKED: [AtomicBool; Flaw::ALL.len()] =
+        [const { AtomicBool::new(false) }; Flaw::ALL.len()];
+
+    pub(super) fn note(flaw: Flaw) {
+        let asked = &ASKED[flaw as usize];
+        if !asked.load(Ordering::Relaxed) {
+            asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl Flaw {
+        /// Those that any node of this process was asked for so far, in the order of [`Flaw::ALL`].
+        pub fn asked() -> Vec<Flaw> {
+            let was_asked = |flaw: &Flaw| ASKED[*flaw as usize].load(Ordering::Relaxed);
+            Flaw::ALL.iter().copied().filter(was_asked).collect()
         }
     }
 }
@@ -292,6 +325,7 @@ mod tests {
             let planted = Planted::from(Some(Flaw::ForgetsVote));
             let had = Flaw::ALL.iter().filter(|flaw| planted.has(**flaw));
             assert_eq!(had.collect::<Vec<_>>(), [&Flaw::ForgetsVote]);
+            assert!(Flaw::asked().contains(&Flaw::ForgetsVote));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `recovery.replay`, `recovery.records`, `recovery.undone`: what a restarted node had to do before it
-//! served, as it said itself.
+//! `recovery.replay`, `recovery.records`, `recovery.undone`, `copies.damaged`: what a restarted node had
+//! to do before it served, as it said itself.
 //!
-//! Of the restarts of a trial the worst counts. A node that comes back empty replays nothing and says
+//! Of the restarts of a trial the worst counts, and the damaged copies of all together. A node that comes back empty replays nothing and says
 //! nothing, so a trial without a restart and one without a log have no sample.
 
 use shakedown_contracts::event::Event;
@@ -10,7 +10,14 @@ use shakedown_contracts::verdict::Finding;
 use crate::samples::Samples;
 use crate::trial::Trial;
 
-/// Samples each of the three once a trial.
+const METRICS: [&str; 4] = [
+    "recovery.replay",
+    "recovery.records",
+    "recovery.undone",
+    "copies.damaged",
+];
+
+/// Samples each of [`METRICS`] once a trial.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     let restarts: Vec<(f64, u64, u64)> = trial
         .events
@@ -28,7 +35,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
         .collect();
     let longest = restarts.iter().map(|(took, _, _)| *took).reduce(f64::max);
     let Some(longest) = longest else {
-        for metric in ["recovery.replay", "recovery.records", "recovery.undone"] {
+        for metric in METRICS {
             let reason = format!("no node came back with a log in trial {}", trial.index);
             samples.lacking(metric, reason);
         }
@@ -38,7 +45,17 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     samples.add("recovery.replay", longest);
     samples.add("recovery.records", most(|(_, records, _)| *records));
     samples.add("recovery.undone", most(|(_, _, undone)| *undone));
+    samples.add("copies.damaged", damaged(trial));
     Vec::new()
+}
+
+fn damaged(trial: &Trial<'_>) -> f64 {
+    let said = trial
+        .events
+        .iter()
+        .filter(|record| record.time >= trial.timeline.fault)
+        .filter(|record| matches!(record.event, Event::CopyDamaged { .. }));
+    said.count() as f64
 }
 
 #[cfg(test)]
@@ -63,11 +80,14 @@ mod tests {
         made.event("n1", 500, recovered(9_000, 90));
         made.event("n1", 4_000, recovered(300, 2));
         made.event("n2", 4_500, recovered(200, 5));
+        let key = "k3".to_owned();
+        made.event("n2", 4_501, Event::CopyDamaged { key });
         let mut samples = Samples::default();
         measure(&made.trial(), &mut samples);
         assert_eq!(samples.summary("recovery.replay").max, 5.0);
         assert_eq!(samples.summary("recovery.records").max, 300.0);
         assert_eq!(samples.summary("recovery.undone").max, 2.0);
+        assert_eq!(samples.summary("copies.damaged").max, 1.0);
     }
 
     #[test]

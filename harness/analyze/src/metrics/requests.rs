@@ -64,7 +64,12 @@ fn latencies(trial: &Trial<'_>, samples: &mut Samples) {
         .filter_map(|operation| Some(operation.ok()?.at.since(operation.due).as_millis_f64()))
         .collect();
     latencies.sort_by(f64::total_cmp);
-    for (metric, share) in [("latency.p50", 0.5), ("latency.p99", 0.99)] {
+    let shares = [
+        ("latency.min", 0.0),
+        ("latency.p50", 0.5),
+        ("latency.p99", 0.99),
+    ];
+    for (metric, share) in shares {
         if latencies.is_empty() {
             let reason = format!(
                 "nothing succeeded in the fault phase of trial {}",
@@ -157,6 +162,7 @@ mod tests {
         assert_eq!(samples.summary("requests.failed_settled").max, 0.0);
         assert_eq!(samples.summary("latency.p99").max, 150.0, "from due");
         assert_eq!(samples.summary("latency.p50").max, 10.0);
+        assert_eq!(samples.summary("latency.min").max, 10.0);
     }
 
     #[test]

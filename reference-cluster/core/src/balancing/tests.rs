@@ -76,9 +76,18 @@ fn options(random: &mut Random) -> Balancing {
     serde_json::from_value(written).unwrap()
 }
 
+/// The mistake that `SHAKEDOWN_FLAW` names, if any: the tests that fail then would notice it.
+fn planted() -> Planted {
+    #[cfg(feature = "flaws")]
+    if let Ok(name) = std::env::var("SHAKEDOWN_FLAW") {
+        return crate::flaw::Flaw::named(&name).into();
+    }
+    Planted::default()
+}
+
 fn balancer(options: &Balancing, seed: u64) -> Balancer {
     let names: Vec<String> = (1..=BACKENDS).map(|number| format!("n{number}")).collect();
-    let mut balancer = Balancer::new("b1".into(), options, (&names, seed), Planted::default());
+    let mut balancer = Balancer::new("b1".into(), options, (&names, seed), planted());
     for backend in 0..BACKENDS as u32 {
         let here = BalancingMessage::Here {};
         balancer.message(Moment(0), Peer(backend), here, &mut Vec::new());
@@ -348,8 +357,8 @@ fn answered_by(incarnation: u64, planted: Planted) -> usize {
 
 #[test]
 fn a_new_process_takes_no_answer_that_the_one_before_was_waiting_for() {
-    assert_eq!(answered_by(1_000, Planted::default()), 0);
-    assert_eq!(answered_by(2_000, Planted::default()), 1);
+    assert_eq!(answered_by(1_000, planted()), 0);
+    assert_eq!(answered_by(2_000, planted()), 1);
     #[cfg(feature = "flaws")]
     {
         let planted = Planted::from(Some(crate::flaw::Flaw::TakesOldAnswers));

@@ -15,6 +15,7 @@ use super::ledger::Step;
 use super::message::TransactionMessage;
 use super::note::Note;
 use super::transactor::{After, Transactor};
+use crate::flaw::Flaw;
 use crate::interface::{Peer, RequestId};
 
 /// A transfer whose sides are being written.
@@ -49,7 +50,8 @@ impl Transactor {
         }
     }
 
-    /// Makes a change for good, if it can be made.
+    /// Makes a change for good, if it can be made. If it cannot, that is for good too: whoever asks
+    /// takes the refusal for the end, and may have asked twice.
     pub(super) fn on_change(
         &mut self,
         from: Peer,
@@ -72,12 +74,29 @@ impl Transactor {
                 });
                 true
             }
-            None => false,
+            None => {
+                self.bar(id, transfer, &key);
+                false
+            }
         };
         self.then(After::Post(
             from,
             TransactionMessage::Changed { id, key, done },
         ));
+    }
+
+    fn bar(&mut self, id: TransactionId, transfer: u64, key: &str) {
+        if self.has(Flaw::RefusalsForgotten) {
+            return;
+        }
+        let position = self.clock.tick(self.now);
+        self.write(Note::Compensated {
+            id,
+            transfer,
+            key: key.to_owned(),
+            refund: None,
+            position,
+        });
     }
 
     /// One side is written, or refused.

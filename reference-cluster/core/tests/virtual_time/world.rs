@@ -185,7 +185,7 @@ impl World {
             down_hosts: BTreeSet::new(),
             started: BTreeMap::new(),
             voters: BTreeMap::new(),
-            flaw,
+            flaw: flaw.or_else(flaw_of_environment),
             configs: members.iter().map(config).collect(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -566,4 +566,10 @@ impl World {
     pub fn draw(&mut self, bound: u64) -> u64 {
         self.random.below(bound)
     }
+}
+
+/// The mistake that `SHAKEDOWN_FLAW` names, to be planted in every world that has none of its own:
+/// the tests that fail then are those that would notice it.
+fn flaw_of_environment() -> Option<Flaw> {
+    Flaw::named(&std::env::var("SHAKEDOWN_FLAW").ok()?)
 }

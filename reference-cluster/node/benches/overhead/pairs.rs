@@ -1,8 +1,8 @@
 //! The strategies that are compared, each with what it is compared to.
 
 use shakedown_contracts::strategy::{
-    Acknowledge, Checkpoint, Detector, Election, Fencing, Fsync, LogOptions, Raft, Reads,
-    RecoveryLog, Replication, Strategy,
+    Acknowledge, Chain, Checkpoint, Detector, Election, Erasure, Fencing, Fsync, LogOptions,
+    Quorum, Raft, Reads, RecoveryLog, Redundancy, Replication, Strategy, Swim,
 };
 use shakedown_contracts::units::{Bytes, Duration};
 
@@ -34,6 +34,12 @@ pub const PAIRS: &[Pair] = &[
         against: "none",
         without: bare,
         with: || detector(Detector::default()),
+    },
+    Pair {
+        name: "detector: swim",
+        against: "none",
+        without: bare,
+        with: || detector(Detector::Swim(Swim::default())),
     },
     Pair {
         name: "detector: progress-probe, every 100 ms",
@@ -106,6 +112,40 @@ pub const PAIRS: &[Pair] = &[
             ..log(Fsync::Group)
         },
     },
+    Pair {
+        name: "rollback log, checkpoint every 64 KiB",
+        against: "redo, checkpoint every 64 KiB",
+        without: || checkpointed(RecoveryLog::Redo),
+        with: || checkpointed(RecoveryLog::UndoRedo),
+    },
+    Pair {
+        name: "chain",
+        against: "replication none",
+        without: || log(Fsync::Group),
+        with: || Strategy {
+            detector: Detector::default(),
+            replication: Replication::Chain(Chain::default()),
+            ..log(Fsync::Group)
+        },
+    },
+    Pair {
+        name: "redundancy: three copies, r 2, w 2",
+        against: "each key on one node",
+        without: || redundant(Redundancy::None {}),
+        with: || redundant(Redundancy::Quorum(Quorum::default())),
+    },
+    Pair {
+        name: "redundancy: Reed–Solomon 2 + 1",
+        against: "each key on one node",
+        without: || redundant(Redundancy::None {}),
+        with: || {
+            redundant(Redundancy::Erasure(Erasure {
+                k: 2,
+                m: 1,
+                ..Erasure::default()
+            }))
+        },
+    },
 ];
 
 fn bare() -> Strategy {
@@ -148,6 +188,27 @@ fn replicated(acknowledge: Acknowledge) -> Strategy {
             lease: None,
             drift_bound: None,
         },
+        ..log(Fsync::Group)
+    }
+}
+
+/// Primary-backup with either log, so that something is in flight at a checkpoint.
+fn checkpointed(log: fn(LogOptions) -> RecoveryLog) -> Strategy {
+    let options = LogOptions {
+        fsync: Fsync::Group,
+        checkpoint: Checkpoint::Bytes(Bytes(64 << 10)),
+        ..LogOptions::default()
+    };
+    Strategy {
+        recovery_log: log(options),
+        ..replicated(Acknowledge::Majority)
+    }
+}
+
+fn redundant(redundancy: Redundancy) -> Strategy {
+    Strategy {
+        detector: Detector::default(),
+        redundancy: Some(redundancy),
         ..log(Fsync::Group)
     }
 }

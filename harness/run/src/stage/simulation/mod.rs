@@ -228,6 +228,8 @@ impl Cluster {
 
     /// Ends all.
     pub fn end_all(&mut self) {
+        #[cfg(feature = "flaws")]
+        flaw::note_asked();
         self.processes.clear();
     }
 

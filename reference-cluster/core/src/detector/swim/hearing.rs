@@ -33,10 +33,10 @@ impl Swim {
         if accused {
             first.push(self.own_claim());
         }
-        if self.members.is_dead(from) && probe.errand != (Errand::Gossip {}) {
+        if probe.errand != (Errand::Gossip {}) {
             // It speaks, and may not know what is said of it. Gossip may be its objection, which is
             // not to be answered for ever.
-            first.extend(self.members.accusation(from));
+            first.extend(self.said_to(from));
         }
         match probe.errand {
             Errand::Ping {} => {

@@ -121,9 +121,9 @@ impl Swim {
         }
     }
 
-    /// What a pinged member is told of itself: that it is dead, always, so that it can object; that
-    /// it is a suspect, where members are buddies.
-    fn said_to(&self, target: Peer) -> Option<Claim> {
+    /// What a member is told of itself when it is pinged, or pings: that it is dead, always, so that
+    /// it can object; that it is a suspect, where members are buddies.
+    pub(super) fn said_to(&self, target: Peer) -> Option<Claim> {
         let accusation = self.members.accusation(target)?;
         let buddy = self.setting.options.buddy && !self.setting.planted.has(Flaw::BuddySilent);
         let told = buddy || self.members.is_dead(target);
