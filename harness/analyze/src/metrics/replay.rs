@@ -17,7 +17,7 @@ const METRICS: [&str; 4] = [
     "copies.damaged",
 ];
 
-/// Samples each of [`METRICS`] once a trial.
+/// Samples each of this file's metrics once a trial.
 pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
     let restarts: Vec<(f64, u64, u64)> = trial
         .events
