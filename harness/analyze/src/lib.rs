@@ -27,6 +27,7 @@ pub mod trial;
 #[cfg(test)]
 mod made;
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use shakedown_contracts::run_directory::{ExperimentDirectory, RunDirectory};
 use shakedown_contracts::verdict::{ExperimentVerdict, Outcome, RunVerdict, VERDICT_FORMAT};
 
@@ -60,13 +61,13 @@ pub fn analyze_experiment(
     let plan = reading::plan(directory)?;
     let mut judge = Judge::new(&plan, *options);
     for planned in &plan.trials {
-        // One trial in memory at a time: a history can be large.
+        // One trial of an experiment in memory at a time: a history can be large.
         judge.add(planned.index, reading::trial(directory, planned.index));
     }
     Ok(judge.verdict(reading::void_attempts(directory)?))
 }
 
-/// Judges every experiment of a run: those by name in order, variants of one in the plan's order.
+/// Judges every experiment of a run, as many at once as there are processors: those by name in order, variants of one in the plan's order.
 ///
 /// # Errors
 /// [`AnalyzeError`] when the folder or a plan in it cannot be read.
@@ -74,10 +75,11 @@ pub fn analyze_run(
     directory: &RunDirectory,
     options: &Options,
 ) -> Result<RunVerdict, AnalyzeError> {
-    let mut experiments = Vec::new();
-    for experiment in reading::experiments(directory)? {
-        experiments.push(analyze_experiment(&experiment, options)?);
-    }
+    let experiments = reading::experiments(directory)?;
+    let judged = experiments
+        .par_iter()
+        .map(|experiment| analyze_experiment(experiment, options));
+    let experiments = judged.collect::<Result<Vec<_>, _>>()?;
     let skipped = reading::skipped(directory)?;
     let mut verdict = Outcome::worst(experiments.iter().map(|experiment| experiment.verdict));
     if experiments.is_empty() {

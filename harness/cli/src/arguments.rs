@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,6 +96,9 @@ pub struct Run {
     /// Show the raw verdict: do not turn what a variant expects to fail into a pass
     #[arg(long)]
     pub no_expect: bool,
+    /// How many simulated trials run at once; real ones run one by one [default: processors]
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,

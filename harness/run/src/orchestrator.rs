@@ -4,9 +4,13 @@
 //! the second of each, so that a machine that slows down over an hour does so for all of them
 //! alike. Experiments follow one another in the given order.
 
+mod side_by_side;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use shakedown_contracts::plan::{Plan, Stage};
@@ -40,6 +44,8 @@ pub struct RunOptions {
     pub ledger_root: PathBuf,
     /// What [`crate::enter_namespaces`] found.
     pub isolation: Isolation,
+    /// How many simulated trials may run at once.
+    pub jobs: NonZeroUsize,
 }
 
 /// What became of a run. The verdict is `analyze`'s.
@@ -53,109 +59,145 @@ pub struct RunOutcome {
     pub void_attempts: u32,
 }
 
+impl RunOutcome {
+    fn add(&mut self, part: RunOutcome) {
+        self.interrupted |= part.interrupted;
+        self.complete += part.complete;
+        self.void_attempts += part.void_attempts;
+    }
+}
+
 /// Runs the plans. Call it on the main thread, in a current-thread runtime.
 ///
 /// # Errors
 /// [`RunError`] when the run cannot go on; what was recorded until then stays readable.
 pub async fn run(
-    plans: Vec<Plan>,
+    mut plans: Vec<Plan>,
     options: RunOptions,
-    progress: impl Progress,
+    mut progress: impl Progress,
     interrupt: Interrupt,
 ) -> Result<RunOutcome, RunError> {
-    let directory = absolute(options.directory.path())?;
+    let directory = RunDirectory::new(absolute(options.directory.path())?);
     let ledgers = options.ledger_root.join(own_ledger_name()?);
     fs::create_dir_all(&ledgers).map_err(RunError::write(&ledgers))?;
-    let mut run = Run {
-        directory: RunDirectory::new(directory),
-        ledgers: ledgers.clone(),
+    for (order, plan) in plans.iter_mut().enumerate() {
+        plan.environment
+            .extend(environment(order, options.isolation));
+        write_plan(plan, &directory.experiment(&plan.name))?;
+    }
+    let run = Arc::new(Run {
+        plans,
+        directory,
+        ledgers,
         options,
-        progress,
         interrupt,
-        outcome: RunOutcome::default(),
-        attempts: 0,
-    };
-    let result = run.all(plans).await;
+    });
+    let result = run.all(&mut progress).await;
     // Agents remove their own ledgers; what is left holds an open fault, for `recover`.
-    let _ = fs::remove_dir(&ledgers);
-    result.map(|()| run.outcome)
+    let _ = fs::remove_dir(&run.ledgers);
+    result
 }
 
-struct Run<P> {
+/// What does not change while a run goes on.
+struct Run {
+    plans: Vec<Plan>,
     directory: RunDirectory,
     ledgers: PathBuf,
     options: RunOptions,
-    progress: P,
     interrupt: Interrupt,
-    outcome: RunOutcome,
-    attempts: u64,
 }
 
-impl<P: Progress> Run<P> {
-    async fn all(&mut self, mut plans: Vec<Plan>) -> Result<(), RunError> {
-        for (order, plan) in plans.iter_mut().enumerate() {
-            plan.environment
-                .extend(environment(order, self.options.isolation));
-            write_plan(plan, &self.directory.experiment(&plan.name))?;
-        }
-        let trials = plans.iter().map(|plan| plan.trials.len() as u32).sum();
-        self.progress.event(ProgressEvent::RunStarted {
-            trials,
-            estimate: estimate(&plans),
+/// A plan and a trial of it, by their positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    plan: usize,
+    trial: usize,
+}
+
+impl Run {
+    async fn all(self: &Arc<Self>, progress: &mut dyn Progress) -> Result<RunOutcome, RunError> {
+        let turns = interleaved(&self.plans);
+        progress.event(ProgressEvent::RunStarted {
+            trials: turns.len() as u32,
+            estimate: estimate(&self.plans),
         });
-        for (plan, number) in interleaved(&plans) {
-            if self.interrupt.has_reached(1) {
-                self.outcome.interrupted = true;
-            }
-            if self.outcome.interrupted {
-                return Ok(());
-            }
-            self.trial(plan, number).await?;
+        let mut outcome = RunOutcome::default();
+        let stage = |turn: &Turn| self.plans[turn.plan].stage;
+        for turns in turns.chunk_by(|one, next| stage(one) == stage(next)) {
+            outcome.add(match stage(&turns[0]) {
+                Stage::Local => self.one_by_one(turns, progress).await?,
+                Stage::Simulation => {
+                    side_by_side::all(Arc::clone(self), turns.to_vec(), progress).await?
+                }
+            });
         }
-        Ok(())
+        Ok(outcome)
     }
 
-    /// One trial, repeated while it is void and attempts are left.
-    async fn trial(&mut self, plan: &Plan, number: usize) -> Result<(), RunError> {
-        let index = plan.trials[number].index;
+    /// On real processes, which would disturb one another's measurements.
+    async fn one_by_one(
+        &self,
+        turns: &[Turn],
+        progress: &mut dyn Progress,
+    ) -> Result<RunOutcome, RunError> {
+        let mut outcome = RunOutcome::default();
+        for turn in turns {
+            outcome.add(self.trial(*turn, progress).await?);
+            if outcome.interrupted {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// One trial, repeated while it is void and attempts are left; none once the user stopped.
+    async fn trial(&self, turn: Turn, progress: &mut dyn Progress) -> Result<RunOutcome, RunError> {
+        let mut outcome = RunOutcome::default();
+        let plan = &self.plans[turn.plan];
+        let index = plan.trials[turn.trial].index;
         let experiment = self.directory.experiment(&plan.name);
-        for repetition in 1..=REPETITIONS_MAX + 1 {
-            let end = self.attempt(plan, number, &experiment).await?;
-            self.progress
-                .event(ProgressEvent::TrialEnded { end: end.clone() });
+        for attempt in 1..=REPETITIONS_MAX + 1 {
+            if self.interrupt.has_reached(1) {
+                outcome.interrupted = true;
+                break;
+            }
+            let end = self.attempt(turn, attempt, &experiment, progress).await?;
+            progress.event(ProgressEvent::TrialEnded { end: end.clone() });
             match end {
-                TrialEnd::Complete => self.outcome.complete += 1,
-                TrialEnd::Interrupted => self.outcome.interrupted = true,
+                TrialEnd::Complete => outcome.complete += 1,
+                TrialEnd::Interrupted => outcome.interrupted = true,
                 // Its record and the progress say why; `analyze` calls the experiment unknown.
                 TrialEnd::Aborted(_) => {}
                 TrialEnd::Void(_) => {
-                    self.outcome.void_attempts += 1;
-                    if repetition <= REPETITIONS_MAX {
-                        put_aside(&experiment, index, repetition)?;
+                    outcome.void_attempts += 1;
+                    if attempt <= REPETITIONS_MAX {
+                        put_aside(&experiment, index, attempt)?;
                         continue;
                     }
                 }
             }
             break;
         }
-        Ok(())
+        Ok(outcome)
     }
 
     async fn attempt(
-        &mut self,
-        plan: &Plan,
-        number: usize,
+        &self,
+        turn: Turn,
+        attempt: u32,
         experiment: &ExperimentDirectory,
+        progress: &mut dyn Progress,
     ) -> Result<TrialEnd, RunError> {
-        let trial = &plan.trials[number];
-        self.attempts += 1;
-        self.progress.event(ProgressEvent::TrialStarted {
+        let plan = &self.plans[turn.plan];
+        let trial = &plan.trials[turn.trial];
+        progress.event(ProgressEvent::TrialStarted {
             experiment: plan.name.clone(),
             trial: trial.index,
             of: plan.trials.len() as u32,
         });
-        // The folder is named by a count over the run: a ledger is never written into again.
-        let ledgers = self.ledgers.join(format!("attempt-{}", self.attempts));
+        // A name for each attempt: a ledger is never written into again.
+        let ledgers = format!("plan-{}-trial-{}-{attempt}", turn.plan, trial.index);
+        let ledgers = self.ledgers.join(ledgers);
         let assignment = Assignment {
             plan,
             trial,
@@ -163,27 +205,32 @@ impl<P: Progress> Run<P> {
             executable: &self.options.executable,
             ledgers: ledgers.clone(),
         };
-        let end = trial::run(&assignment, &mut self.progress, &self.interrupt).await;
+        let end = trial::run(&assignment, progress, &self.interrupt).await;
         let _ = fs::remove_dir(&ledgers);
         end
     }
 }
 
-/// Each plan with the position of a trial in it, in the order of running.
-fn interleaved(plans: &[Plan]) -> Vec<(&Plan, usize)> {
-    let mut order = Vec::new();
+/// Each trial of each plan, in the order of running.
+fn interleaved(plans: &[Plan]) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let mut first = 0;
     for variants in plans.chunk_by(|one, next| one.experiment == next.experiment) {
         let longest = variants
             .iter()
             .map(|plan| plan.trials.len())
             .max()
             .unwrap_or(0);
-        for number in 0..longest {
-            let having = variants.iter().filter(|plan| number < plan.trials.len());
-            order.extend(having.map(|plan| (plan, number)));
+        for trial in 0..longest {
+            let having = (0..variants.len()).filter(|at| trial < variants[*at].trials.len());
+            turns.extend(having.map(|at| Turn {
+                plan: first + at,
+                trial,
+            }));
         }
+        first += variants.len();
     }
-    order
+    turns
 }
 
 fn estimate(plans: &[Plan]) -> Duration {

@@ -1,5 +1,8 @@
 //! Order, estimate and folders of a run.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use shakedown_contracts::plan::Trial;
 
 use super::*;
@@ -27,7 +30,10 @@ fn variants_take_turns_and_experiments_follow_one_another() {
     ];
     let order: Vec<_> = interleaved(&plans)
         .into_iter()
-        .map(|(plan, number)| (plan.name.as_str(), plan.trials[number].index))
+        .map(|turn| {
+            let plan = &plans[turn.plan];
+            (plan.name.as_str(), plan.trials[turn.trial].index)
+        })
         .collect();
     let expected = [
         ("a", 1),
@@ -95,6 +101,7 @@ async fn a_run_that_was_stopped_before_it_began_starts_nothing_and_says_so() {
         executable: folder.path().join("missing"),
         ledger_root: folder.path().join("ledgers"),
         isolation: Isolation::Root,
+        jobs: NonZeroUsize::MIN,
     };
     let (handle, interrupt) = Interrupt::by_hand();
     handle.interrupt();
@@ -112,6 +119,56 @@ async fn a_run_that_was_stopped_before_it_began_starts_nothing_and_says_so() {
 }
 
 #[tokio::test]
+async fn simulated_trials_side_by_side_record_what_each_does_alone_and_are_told_of_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorded = Vec::new();
+    for jobs in [1, 3] {
+        let results = RunDirectory::new(folder.path().join(format!("jobs-{jobs}")));
+        let options = RunOptions {
+            directory: results.clone(),
+            executable: folder.path().join("unneeded"),
+            ledger_root: folder.path().join("ledgers"),
+            isolation: Isolation::Unneeded,
+            jobs: NonZeroUsize::new(jobs).unwrap(),
+        };
+        let mut simulated = named("a", "a", 6);
+        simulated.stage = Stage::Simulation;
+        let (_handle, interrupt) = Interrupt::by_hand();
+        let told = Told::default();
+        let outcome = run(vec![simulated], options, told.clone(), interrupt)
+            .await
+            .unwrap();
+        assert_eq!(outcome.complete, 6);
+        assert!(!outcome.interrupted);
+        let told = told.0.borrow();
+        let edges = told.iter().filter(|event| {
+            use ProgressEvent::{TrialEnded, TrialStarted};
+            matches!(event, TrialStarted { .. } | TrialEnded { .. })
+        });
+        let begins = edges.map(|event| matches!(event, ProgressEvent::TrialStarted { .. }));
+        assert_eq!(begins.collect::<Vec<_>>(), [true, false].repeat(6));
+        let experiment = results.experiment("a");
+        recorded.push(
+            (1..=6)
+                .map(|trial| fs::read(experiment.trial(trial).history()).unwrap())
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert!(!recorded[0][0].is_empty());
+    assert_eq!(recorded[0], recorded[1]);
+}
+
+/// Remembers what it was told.
+#[derive(Default, Clone)]
+struct Told(Rc<RefCell<Vec<ProgressEvent>>>);
+
+impl Progress for Told {
+    fn event(&mut self, event: ProgressEvent) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_be_started_ends_the_run_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let options = RunOptions {
@@ -119,6 +176,7 @@ async fn a_program_that_cannot_be_started_ends_the_run_with_its_path() {
         executable: folder.path().join("missing"),
         ledger_root: folder.path().join("ledgers"),
         isolation: Isolation::Root,
+        jobs: NonZeroUsize::MIN,
     };
     let (_handle, interrupt) = Interrupt::by_hand();
     let silent = crate::progress::Silent;

@@ -18,6 +18,13 @@ impl<P: Progress + ?Sized> Progress for Box<P> {
     }
 }
 
+/// Keeps them, for whoever is told later.
+impl Progress for Vec<ProgressEvent> {
+    fn event(&mut self, event: ProgressEvent) {
+        self.push(event);
+    }
+}
+
 /// Tells nobody.
 #[derive(Debug, Default)]
 pub struct Silent;

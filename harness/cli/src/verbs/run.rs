@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -84,6 +86,7 @@ fn follow(
         executable,
         ledger_root,
         isolation,
+        jobs: arguments.jobs.unwrap_or_else(processors),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,6 +100,11 @@ fn follow(
         })
         .map_err(anyhow::Error::new)?;
     Ok(outcome.interrupted)
+}
+
+/// As many as this process may use; one where the machine does not say.
+fn processors() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// All experiments of the folder were skipped: unknown.
@@ -151,7 +159,7 @@ fn refuse_to_start_on_residue(ledgers: &Path) -> Result<(), Failure> {
         }
         // A poll of /proc, bounded by the deadline: there is no descriptor to wait on for
         // processes of another, dead parent.
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
