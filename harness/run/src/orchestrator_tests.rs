@@ -133,6 +133,9 @@ async fn simulated_trials_side_by_side_record_what_each_does_alone_and_are_told_
         };
         let mut simulated = named("a", "a", 6);
         simulated.stage = Stage::Simulation;
+        simulated.workload.mix = [("read", 0.5), ("write", 0.5)]
+            .map(|(kind, share)| (kind.to_owned(), share))
+            .into();
         let (_handle, interrupt) = Interrupt::by_hand();
         let told = Told::default();
         let outcome = run(vec![simulated], options, told.clone(), interrupt)
