@@ -2,9 +2,10 @@
 //!
 //! The only room of the harness with effects. `stage` is where nodes live, `target` what they are,
 //! `workload` what clients do, `faults` plays the schedule, `recorder` writes it all down, `trial`
-//! joins them and [`run`] goes through the plans. Everything but the recorder's and the canary's
-//! thread happens on the thread that calls [`run`]: children carry a parent-death signal, which the
-//! kernel sends when the *thread* that spawned them ends, so that must be the main thread.
+//! joins them and [`run`] goes through the plans. Real processes are started on the thread that
+//! calls [`run`] and on no other: children carry a parent-death signal, which the kernel sends when
+//! the *thread* that spawned them ends, so that must be the main thread. Simulated trials start none
+//! and run on threads of their own.
 
 pub mod canary;
 pub mod clock;
