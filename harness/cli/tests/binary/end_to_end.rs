@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::{PRIMARY_KILLED, Scratch, end_within, wait_for};
 
@@ -111,10 +112,14 @@ fn an_unprivileged_user_gets_the_same_run_in_a_user_namespace() {
         return;
     }
     let scratch = Scratch::new("unprivileged");
-    let readable = fs::Permissions::from_mode(0o777);
-    fs::set_permissions(scratch.path(), readable).expect("own folder");
+    // Not beside the results: what lies in memory may not be executable.
+    let programs = TempDir::new().expect("a temporary folder");
+    for folder in [scratch.path(), programs.path()] {
+        let everybodys = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(folder, everybodys).expect("own folder");
+    }
     scratch.experiment("killed.toml", PRIMARY_KILLED);
-    let copy = scratch.path().join("shakedown");
+    let copy = programs.path().join("shakedown");
     fs::copy(env!("CARGO_BIN_EXE_shakedown"), &copy).expect("the binary can be copied");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("own file");
     let mut command = scratch.command_of(&copy, &["run", "killed.toml", "--out", "out"]);
