@@ -9,8 +9,9 @@ use crate::table::row::{self, Row};
 
 /// Findings shown for each experiment; all are in verdict.json.
 const FINDINGS_SHOWN: usize = 3;
-/// The longest names of usual metrics, with a space on both sides.
+/// The longest names of usual metrics, with a space on both sides; and those of all metrics.
 const METRIC_WIDTH: u16 = 28;
+const METRIC_WIDTH_MAX: u16 = 36;
 /// Columns that the labels need, and those that one experiment's numbers need.
 const LABEL_WIDTH: u16 = 32;
 const CELL_WIDTH: u16 = 15;
@@ -167,8 +168,10 @@ fn table(experiments: &[&ExperimentVerdict], width: u16) -> String {
             .chain(blanks)
             .collect::<Row>()
     };
-    table.add_rows(row::metrics(experiments));
+    let metrics = row::metrics(experiments);
     let gates = row::gates(experiments);
+    let label_width = label_width(metrics.iter().chain(&gates));
+    table.add_rows(metrics);
     if !gates.is_empty() {
         table.add_row(heading("── gates"));
         table.add_rows(gates);
@@ -176,9 +179,19 @@ fn table(experiments: &[&ExperimentVerdict], width: u16) -> String {
     table.add_row(heading("──"));
     table.add_rows(row::verdicts(experiments));
     if let Some(labels) = table.column_mut(0) {
-        labels.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(METRIC_WIDTH)));
+        labels.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(label_width)));
     }
     table.to_string()
+}
+
+/// What the first column needs so that no name in it is broken, within bounds.
+fn label_width<'r>(rows: impl Iterator<Item = &'r Row>) -> u16 {
+    let words = rows
+        .filter_map(|row| row.first())
+        .flat_map(|label| label.split(' '));
+    let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+    let padded = u16::try_from(longest + 2).unwrap_or(METRIC_WIDTH_MAX);
+    padded.clamp(METRIC_WIDTH, METRIC_WIDTH_MAX)
 }
 
 fn fault_line(fault: &FaultSummary) -> String {

@@ -38,13 +38,11 @@ pub(crate) fn metrics(experiments: &[&ExperimentVerdict]) -> Vec<Row> {
     let then = then.filter(|metric| ALWAYS.contains(&metric.name));
     let mut rows = Vec::new();
     for metric in first.chain(then) {
-        rows.extend(metric_row(experiments, metric, metric.name));
+        rows.extend(metric_row(experiments, metric, metric.name, metric.name));
         for fault in gated_faults(experiments, metric) {
-            rows.extend(metric_row(
-                experiments,
-                metric,
-                &format!("{}/{fault}", metric.name),
-            ));
+            let key = format!("{}/{fault}", metric.name);
+            let label = format!("{} of {fault}", metric.name);
+            rows.extend(metric_row(experiments, metric, &key, &label));
         }
     }
     rows.push(row("trials", experiments, trials));
@@ -65,6 +63,7 @@ fn metric_row(
     experiments: &[&ExperimentVerdict],
     metric: &MetricDescription,
     key: &str,
+    label: &str,
 ) -> Option<Row> {
     let measured = |one: &&ExperimentVerdict| {
         one.metrics
@@ -72,7 +71,7 @@ fn metric_row(
             .is_some_and(|summary| summary.count + summary.never > 0 || summary.bound.is_some())
     };
     experiments.iter().any(measured).then(|| {
-        row(key, experiments, |one| match one.metrics.get(key) {
+        row(label, experiments, |one| match one.metrics.get(key) {
             Some(summary) => value::cell(summary, Some(metric)),
             None => "–".to_owned(),
         })
