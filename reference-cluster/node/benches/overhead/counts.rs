@@ -6,10 +6,11 @@ use std::ops::{AddAssign, Sub};
 use serde_json::Value;
 use shakedown_contracts::strategy::Strategy;
 
-use super::local_cluster::{Client, Cluster, value, wait_until};
+use super::load::{CONNECTIONS, Operation};
+use super::local_cluster::{Client, Cluster, wait_until};
 use super::pairs::NODES;
 
-/// Used by all nodes of a group together.
+/// Used by all members of a group together.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// Microseconds of processor time.
@@ -19,10 +20,10 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// So far, of the nodes that run.
+    /// So far, of the members, which run.
     pub fn of(cluster: &Cluster) -> Self {
         let mut usage = Usage::default();
-        for pid in (0..NODES).map(|node| cluster.pid(node)) {
+        for pid in (0..cluster.members.len()).map(|member| cluster.pid(member)) {
             // Nanoseconds on the processor, of every thread that lives.
             for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
                 let schedule = fs::read_to_string(thread.path().join("schedstat")).unwrap();
@@ -57,7 +58,7 @@ impl AddAssign for Usage {
     }
 }
 
-/// Of all nodes together, for one write after the other, an operation.
+/// Of all members together, for one operation after the other, an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
     /// Syncs of a disk.
@@ -69,23 +70,18 @@ pub struct Counts {
 impl Counts {
     /// Of a group of its own whose lives are recorded. What goes on without any operation is
     /// counted too: it is spread over as many operations as fit beside it.
-    pub fn of(strategy: Strategy, operations: usize) -> Self {
+    pub fn of(strategy: Strategy, operation: Operation, operations: usize) -> Self {
         let mut cluster = Cluster::prepare(NODES, strategy);
         cluster.record();
-        (0..NODES).for_each(|node| cluster.start_node(node));
-        let (_, primary) = cluster.ask_primary("PUT", "/v1/keys/k", &value(0));
+        cluster.start_all();
+        let port = operation.prepare(&cluster);
         wait_until("every node serves", || {
             let serves = |node| cluster.ask(node, "GET", "/v1/status", &Value::Null).is_ok();
             (0..NODES).all(serves)
         });
         let before = Counts::so_far(&cluster);
-        let mut client = Client::connect(cluster.client_ports[primary]).unwrap();
-        for number in 0..operations {
-            let (code, answer) = client
-                .ask("PUT", "/v1/keys/k", &value(number as u64))
-                .unwrap();
-            assert_eq!(code, 200, "{answer}");
-        }
+        let mut client = Client::connect(port).unwrap();
+        (0..operations).for_each(|number| operation.ask(&mut client, number % CONNECTIONS));
         let after = Counts::so_far(&cluster);
         Counts {
             fsyncs: (after.fsyncs - before.fsyncs) / operations as f64,

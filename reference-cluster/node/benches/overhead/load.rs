@@ -1,11 +1,66 @@
-//! Two ways to ask: as fast as answers come, and by a schedule.
+//! What is asked, and two ways to ask: as fast as answers come, and by a schedule.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::local_cluster::{Client, value};
+use serde_json::{Value, json};
+
+use super::local_cluster::{Client, Cluster, value};
 
 /// Connections, a thread each.
-const CONNECTIONS: usize = 16;
+pub const CONNECTIONS: usize = 16;
+/// In every account at first; more than a bench can move.
+const BALANCE: i64 = 1 << 40;
+
+/// What is asked again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A write of a key, one a connection.
+    Write,
+    /// A transfer between two accounts, two a connection.
+    Transfer,
+    /// A call that keeps nothing.
+    Call,
+}
+
+impl Operation {
+    /// Makes a fresh group ready for it; the port to ask.
+    pub fn prepare(self, cluster: &Cluster) -> u16 {
+        let member = match self {
+            Operation::Write => cluster.ask_primary("PUT", "/v1/keys/k", &value(0)).1,
+            Operation::Transfer => {
+                let accounts = (0..CONNECTIONS).flat_map(accounts);
+                let accounts: Vec<_> = accounts.map(|account| (account, BALANCE)).collect();
+                let body = json!({ "accounts": accounts });
+                cluster.ask_primary("POST", "/v1/accounts", &body).1
+            }
+            Operation::Call => cluster.ask_primary("POST", "/v1/call/k", &Value::Null).1,
+        };
+        cluster.client_ports[member]
+    }
+
+    /// Asks once, on a connection's own keys.
+    pub fn ask(self, client: &mut Client, connection: usize) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let (method, path, body) = match self {
+            Operation::Write => ("PUT", format!("/v1/keys/k{connection}"), value(number)),
+            Operation::Transfer => {
+                let [from, to] = accounts(connection);
+                let body = json!({ "id": number, "from": from, "to": to, "amount": 1 });
+                ("POST", "/v1/transfer".to_owned(), body)
+            }
+            Operation::Call => ("POST", format!("/v1/call/k{connection}"), Value::Null),
+        };
+        let (code, answer) = client.ask(method, &path, &body).unwrap();
+        assert_eq!(code, 200, "{answer}");
+    }
+}
+
+/// The accounts between which a connection moves money.
+fn accounts(connection: usize) -> [String; 2] {
+    ["from", "to"].map(|side| format!("{side}{connection}"))
+}
 
 /// What came of asking as fast as answers come.
 pub struct Round {
@@ -15,14 +70,14 @@ pub struct Round {
     pub done: usize,
 }
 
-/// Writes as fast as they are acknowledged.
-pub fn closed(port: u16, length: Duration) -> Round {
+/// Asks as fast as answers come.
+pub fn closed(operation: Operation, port: u16, length: Duration) -> Round {
     let start = Instant::now();
     let done = threads(|number| {
         let mut client = Client::connect(port).unwrap();
-        let mut done = 0;
+        let mut done = 0u64;
         while start.elapsed() < length {
-            put(&mut client, number, done);
+            operation.ask(&mut client, number);
             done += 1;
         }
         vec![done]
@@ -32,8 +87,8 @@ pub fn closed(port: u16, length: Duration) -> Round {
     Round { rate, done }
 }
 
-/// Writes `rate` times a second; latencies from when each was due.
-pub fn open(port: u16, rate: f64, length: Duration) -> Vec<Duration> {
+/// Asks `rate` times a second; latencies from when each was due.
+pub fn open(operation: Operation, port: u16, rate: f64, length: Duration) -> Vec<Duration> {
     let start = Instant::now();
     let step = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
     threads(|number| {
@@ -44,18 +99,12 @@ pub fn open(port: u16, rate: f64, length: Duration) -> Vec<Duration> {
         let mut latencies = Vec::new();
         while due < length {
             std::thread::sleep(due.saturating_sub(start.elapsed()));
-            put(&mut client, number, latencies.len() as u64);
+            operation.ask(&mut client, number);
             latencies.push(start.elapsed().saturating_sub(due));
             due += step;
         }
         latencies
     })
-}
-
-fn put(client: &mut Client, number: usize, content: u64) {
-    let path = format!("/v1/keys/k{number}");
-    let (code, answer) = client.ask("PUT", &path, &value(content)).unwrap();
-    assert_eq!(code, 200, "{answer}");
 }
 
 fn threads<T: Send>(work: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {

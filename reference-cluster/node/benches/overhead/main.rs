@@ -1,6 +1,6 @@
 //! What each strategy costs while nothing fails: against its own `none`, in turn, on real processes.
 //!
-//! `cargo bench -p shakedown-node --bench overhead`. Two groups run side by side, alike but for one
+//! `cargo bench -p shakedown-node --bench overhead`, or `-- raft` for the lines that name it. Two groups run side by side, alike but for one
 //! strategy, and are asked in turn. First each as fast as it answers (throughput, processor time and
 //! bytes an operation), then both at 60 % of what the slower one does, by a fixed schedule from which
 //! latency counts. Fsyncs and messages an operation are counted from recordings of the nodes'
@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use counts::{Counts, Usage};
-use load::{Round, closed, open};
-use local_cluster::{Cluster, value};
+use load::{Operation, Round, closed, open};
+use local_cluster::Cluster;
 use pairs::{NODES, PAIRS, Pair};
 use shakedown_contracts::strategy::Strategy;
 use statistics::{interval, median};
@@ -49,7 +49,9 @@ fn main() -> ExitCode {
         "| strategy | against | throughput, × [95 %] | p50 at 60 % load, ms | p99, ms | processor, µs/op | bytes written/op | fsyncs/op | messages/op |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for pair in PAIRS {
+    let wanted = std::env::args().skip(1).find(|one| !one.starts_with('-'));
+    let wanted = wanted.unwrap_or_default();
+    for pair in PAIRS.iter().filter(|pair| pair.name.contains(&wanted)) {
         println!("{}", compare(pair));
     }
     ExitCode::SUCCESS
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
 /// One of a pair: a group that serves, and what was measured of it.
 struct Side {
     cluster: Cluster,
+    operation: Operation,
     port: u16,
     fast: Vec<Round>,
     usage: Usage,
@@ -65,12 +68,12 @@ struct Side {
 }
 
 impl Side {
-    fn start(strategy: Strategy) -> Self {
+    fn start(strategy: Strategy, operation: Operation) -> Self {
         let cluster = Cluster::start(NODES, strategy);
-        let (_, primary) = cluster.ask_primary("PUT", "/v1/keys/k", &value(0));
         Side {
-            port: cluster.client_ports[primary],
+            port: operation.prepare(&cluster),
             cluster,
+            operation,
             fast: Vec::new(),
             usage: Usage::default(),
             paced: Vec::new(),
@@ -79,7 +82,7 @@ impl Side {
 
     fn run_fast(&mut self) {
         let before = Usage::of(&self.cluster);
-        self.fast.push(closed(self.port, LENGTH));
+        self.fast.push(closed(self.operation, self.port, LENGTH));
         self.usage += Usage::of(&self.cluster) - before;
     }
 
@@ -102,8 +105,8 @@ fn compare(pair: &Pair) -> String {
     let strategies = [(pair.without)(), (pair.with)()];
     let counts = strategies
         .clone()
-        .map(|strategy| Counts::of(strategy, COUNTED));
-    let mut sides = strategies.map(Side::start);
+        .map(|strategy| Counts::of(strategy, pair.operation, COUNTED));
+    let mut sides = strategies.map(|strategy| Side::start(strategy, pair.operation));
     for round in 0..ROUNDS {
         // In turn first, so that neither always follows the other.
         for turn in 0..2 {
@@ -114,7 +117,8 @@ fn compare(pair: &Pair) -> String {
     for round in 0..ROUNDS {
         for turn in 0..2 {
             let side = &mut sides[(round + turn) % 2];
-            side.paced.extend(open(side.port, 0.6 * slower, LENGTH));
+            side.paced
+                .extend(open(pair.operation, side.port, 0.6 * slower, LENGTH));
         }
     }
     let rounds = sides[1].fast.iter().zip(&sides[0].fast);

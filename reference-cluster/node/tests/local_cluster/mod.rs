@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use shakedown_contracts::node::{Member, NODE_CONFIG_FORMAT, NodeConfig};
-use shakedown_contracts::strategy::Strategy;
+use shakedown_contracts::node::{Member, MemberKind, NODE_CONFIG_FORMAT, NodeConfig};
+use shakedown_contracts::strategy::{Automation, Strategy};
 
 const RECORD_VARIABLE: &str = "SHAKEDOWN_TEST_NODE_RECORD";
 const CONFIG_VARIABLE: &str = "SHAKEDOWN_TEST_NODE_CONFIG";
@@ -68,38 +68,39 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `nodes` nodes.
+    /// Starts `nodes` nodes and the companions that the strategies bring along.
     pub fn start(nodes: usize, strategy: Strategy) -> Self {
         let mut cluster = Cluster::prepare(nodes, strategy);
-        (0..nodes).for_each(|node| cluster.start_node(node));
+        cluster.start_all();
         cluster
     }
 
     /// Chooses ports and folders and starts nothing.
     pub fn prepare(nodes: usize, strategy: Strategy) -> Self {
+        let kinds = kinds(nodes, &strategy);
         // All are held until all are chosen, so that they are distinct.
-        let tcp: Vec<_> = (0..2 * nodes)
+        let tcp: Vec<_> = (0..2 * kinds.len())
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
-        let udp: Vec<_> = (0..nodes)
+        let udp: Vec<_> = (0..kinds.len())
             .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
             .collect();
         let tcp: Vec<u16> = tcp.iter().map(|s| s.local_addr().unwrap().port()).collect();
-        let members = (0..nodes).map(|node| Member {
+        let members = kinds.iter().enumerate().map(|(node, &kind)| Member {
             name: format!("n{}", node + 1),
             address: Ipv4Addr::LOCALHOST,
             peer_port: tcp[2 * node],
             heartbeat_port: udp[node].local_addr().unwrap().port(),
-            kind: Default::default(),
+            kind,
         });
         Cluster {
             folder: tempfile::tempdir().unwrap(),
             members: members.collect(),
-            client_ports: (0..nodes).map(|node| tcp[2 * node + 1]).collect(),
+            client_ports: tcp.chunks(2).map(|ports| ports[1]).collect(),
             strategy,
             hold_unsynced: false,
             recordings: None,
-            running: (0..nodes).map(|_| None).collect(),
+            running: kinds.iter().map(|_| None).collect(),
         }
     }
 
@@ -116,6 +117,11 @@ impl Cluster {
     /// Recordings so far, one a start.
     pub fn recordings(&self) -> &[PathBuf] {
         self.recordings.as_deref().unwrap_or_default()
+    }
+
+    /// Starts every member; none runs.
+    pub fn start_all(&mut self) {
+        (0..self.members.len()).for_each(|member| self.start_node(member));
     }
 
     /// Starts one node that does not run.
@@ -244,6 +250,16 @@ impl Cluster {
         fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
         path
     }
+}
+
+/// What the members are: nodes, then companions.
+fn kinds(nodes: usize, strategy: &Strategy) -> Vec<MemberKind> {
+    let mut kinds = vec![MemberKind::Node; nodes];
+    kinds.extend(strategy.balancing.as_ref().map(|_| MemberKind::Balancer));
+    if let Some(Automation::Supervisor(_)) = strategy.automation {
+        kinds.push(MemberKind::Supervisor);
+    }
+    kinds
 }
 
 impl Drop for Cluster {
