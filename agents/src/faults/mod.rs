@@ -3,9 +3,12 @@
 //! A fault declares what it does, is applied, is *seen* to be in effect, is undone, and is seen to
 //! be gone. What cannot be seen is reported as unverified, which makes the trial unknown.
 
+pub mod clock;
+pub mod disk;
 pub mod guard;
 pub mod network;
 pub mod process;
+pub mod resource;
 
 use shakedown_contracts::event::Evidence;
 use shakedown_contracts::time::Bracket;

@@ -13,16 +13,14 @@ use std::process::ExitCode;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
-use shakedown_contracts::control::{
-    CONTROL_VERSION, FaultReport, NodeOrder, NodeReport, ProcessFault, Program,
-};
+use shakedown_contracts::control::{CONTROL_VERSION, FaultReport, NodeOrder, NodeReport, Program};
 use shakedown_contracts::fault::FaultId;
+use shakedown_contracts::host_fault::HostFault;
 use thiserror::Error;
 
 use super::error::NodeError;
 use super::node::{NodeProcess, Run};
-use crate::faults::process::fault;
-use crate::faults::{Fault, Observation, Unverified, guard};
+use crate::faults::{Fault, Observation, Unverified, clock, disk, guard, process, resource};
 use crate::ledger::{Ledger, LedgerError};
 use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
@@ -165,12 +163,12 @@ impl Agent {
                 self.hello(version, node, &namespace, &ledger, program)?;
             }
             NodeOrder::Start => self.start()?,
-            NodeOrder::Inject { id, action } => self.inject(id, action)?,
-            NodeOrder::Disturb { id, fault } => {
-                let kind = fault.name();
-                let reason = format!("{kind} is available in the simulation stage alone");
-                self.report_unverified(id, Unverified { reason })?;
+            NodeOrder::Inject { id, action } => {
+                let description = format!("{action:?}").to_lowercase();
+                let fault = process::fault(action, id.clone());
+                self.inject(id, &description, fault)?;
             }
+            NodeOrder::Disturb { id, fault } => self.disturb(id, &fault)?,
             NodeOrder::Heal { id } => self.heal(id)?,
             NodeOrder::Shutdown => return Ok(Next::End),
         }
@@ -222,14 +220,32 @@ impl Agent {
         self.node.as_mut().ok_or_else(missing)
     }
 
-    fn inject(&mut self, id: FaultId, action: ProcessFault) -> Result<(), AgentError> {
+    /// A fault of the host is done by whichever room has it.
+    fn disturb(&mut self, id: FaultId, fault: &HostFault) -> Result<(), AgentError> {
+        let found = disk::fault(fault, &id)
+            .or_else(|| clock::fault(fault, &id))
+            .or_else(|| resource::fault(fault, &id));
+        match found {
+            Some(found) => self.inject(id, fault.name(), found),
+            None => {
+                let kind = fault.name();
+                let reason = format!("{kind} is available in the simulation stage alone");
+                self.report_unverified(id, Unverified { reason })
+            }
+        }
+    }
+
+    fn inject(
+        &mut self,
+        id: FaultId,
+        description: &str,
+        mut injected: Box<dyn Fault<NodeProcess>>,
+    ) -> Result<(), AgentError> {
         if self.active.contains_key(&id) || self.healing.contains_key(&id) {
             let reason = format!("{id} is in effect already; give each injection its own id");
             return self.report_unverified(id, Unverified { reason });
         }
-        let mut injected = fault(action, id.clone());
-        let description = format!("{action:?}").to_lowercase();
-        let outcome = guard::inject(self.node()?, &id, &description, injected.as_mut());
+        let outcome = guard::inject(self.node()?, &id, description, injected.as_mut());
         match outcome {
             Ok(Observation { at, evidence }) => {
                 self.active.insert(id.clone(), injected);

@@ -10,6 +10,8 @@ pub enum Availability {
     Now,
     /// It works in the `simulation` stage; the others refuse it.
     InSimulation,
+    /// It works on real processes; the `simulation` stage refuses it.
+    OnProcesses,
     /// The format has it; this version refuses it.
     NotYet,
 }
@@ -37,6 +39,15 @@ const fn simulated(name: &'static str, meaning: &'static str) -> Choice {
     Choice {
         name,
         availability: Availability::InSimulation,
+        meaning,
+    }
+}
+
+#[expect(dead_code, reason = "faults of real processes alone follow")]
+const fn on_processes(name: &'static str, meaning: &'static str) -> Choice {
+    Choice {
+        name,
+        availability: Availability::OnProcesses,
         meaning,
     }
 }

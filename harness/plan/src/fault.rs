@@ -125,15 +125,21 @@ pub(crate) fn available_in(
     key: &str,
     log: &Log,
 ) -> bool {
-    let simulated = catalogue::find(catalogue::FAULTS, kind)
-        .is_some_and(|choice| choice.availability == Availability::InSimulation);
-    let here = stage == Stage::Simulation || !simulated;
-    if !here {
-        let message = format!("fault `{kind}` is not available yet in stage `local`");
-        let hint = "available with --stage simulation, or `stage = \"simulation\"` in the file";
-        log.unavailable(span, key, message, hint.to_owned());
-    }
-    here
+    let availability = catalogue::find(catalogue::FAULTS, kind).map(|choice| choice.availability);
+    let (other, hint) = match (stage, availability) {
+        (Stage::Local, Some(Availability::InSimulation)) => (
+            "local",
+            "available with --stage simulation, or `stage = \"simulation\"` in the file",
+        ),
+        (Stage::Simulation, Some(Availability::OnProcesses)) => (
+            "simulation",
+            "available with --stage local: only real processes can meet it",
+        ),
+        _ => return true,
+    };
+    let message = format!("fault `{kind}` is not available in stage `{other}`");
+    log.unavailable(span, key, message, hint.to_owned());
+    false
 }
 
 fn check_name(table: &TableReader<'_>, name: &str) {

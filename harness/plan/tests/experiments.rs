@@ -338,7 +338,7 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         let kinds: Vec<ProblemKind> = error.problems.iter().map(|p| p.kind).collect();
         assert_eq!(kinds, [ProblemKind::Unavailable], "{text}\n{error}");
         assert!(
-            error.problems[0].message.contains("not available yet"),
+            error.problems[0].message.contains("not available"),
             "{error}"
         );
     }
