@@ -84,6 +84,15 @@ impl Pair {
     }
 }
 
+/// What the kernel counted on a link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Packets, of which large ones may be cut up later.
+    pub packets: u64,
+    /// Their bytes, from the IP header on.
+    pub bytes: u64,
+}
+
 /// A pair moves from one set to another; `None` is the healthy path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
@@ -162,11 +171,11 @@ impl Table {
             .transaction("move links between sets", batch(messages))
     }
 
-    /// Packets counted by each element of a set since it joined.
+    /// What each element of a set counted since it joined.
     ///
     /// # Errors
     /// [`NetlinkError`]
-    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Pair, u64>, NetlinkError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Pair, Counted>, NetlinkError> {
         let message = message(GET_ELEMENT, libc::NLM_F_DUMP)
             .text(attribute::LIST_TABLE, TABLE)
             .text(attribute::LIST_SET, set.name());
@@ -183,8 +192,8 @@ impl Table {
     }
 }
 
-/// Pair and packets of one element of a dump.
-fn counted(element: &[u8]) -> Option<(Pair, u64)> {
+/// Pair and counter of one element of a dump.
+fn counted(element: &[u8]) -> Option<(Pair, Counted)> {
     let find = |bytes, wanted| {
         attributes(bytes).find_map(|(kind, payload)| (kind == wanted).then_some(payload))
     };
@@ -199,8 +208,12 @@ fn counted(element: &[u8]) -> Option<(Pair, u64)> {
     };
     let expression = find(element, attribute::ELEMENT_EXPRESSION)?;
     let data = find(expression, attribute::EXPRESSION_DATA)?;
-    let packets = find(data, attribute::COUNTER_PACKETS)?;
-    Some((pair, u64::from_be_bytes(*packets.first_chunk()?)))
+    let count = |of| Some(u64::from_be_bytes(*find(data, of)?.first_chunk()?));
+    let counted = Counted {
+        packets: count(attribute::COUNTER_PACKETS)?,
+        bytes: count(attribute::COUNTER_BYTES)?,
+    };
+    Some((pair, counted))
 }
 
 /// Attribute numbers of linux/netfilter/nf_tables.h that are used here.
@@ -234,6 +247,7 @@ mod attribute {
     pub const DATA_VERDICT: u16 = 2;
     pub const VERDICT_CODE: u16 = 1;
     pub const VERDICT_CHAIN: u16 = 2;
+    pub const COUNTER_BYTES: u16 = 1;
     pub const COUNTER_PACKETS: u16 = 2;
     pub const META_REGISTER: u16 = 1;
     pub const META_KEY: u16 = 2;

@@ -1,7 +1,7 @@
 //! Packets in user space: NFQUEUE (linux/netfilter/nfnetlink_queue.h).
 //!
-//! Only the packet's number and its interfaces are copied; the packet stays in the kernel until its
-//! verdict.
+//! The packet stays in the kernel until its verdict. Its number and its interfaces are copied, and as
+//! much of its bytes as faults in effect have to see ([`Copied`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,10 +18,14 @@ const CONFIG_PARAMETERS: u16 = 2;
 const CONFIG_LENGTH_MAX: u16 = 3;
 const COMMAND_BIND: u8 = 1;
 const COPY_METADATA: u8 = 1;
+const COPY_PACKET: u8 = 2;
+/// Longest headers: those of IPv4 with all options, and of TCP with all of its.
+const HEADER_BYTES: u32 = 128;
 const PACKET_HEADER: u16 = 1;
 const VERDICT_HEADER: u16 = 2;
 const PACKET_INCOMING: u16 = 5;
 const PACKET_OUTGOING: u16 = 6;
+const PAYLOAD: u16 = 10;
 /// Packets the kernel may hold for us: 100,000 a second over a delay of 2 s. A full queue drops.
 const PACKETS_HELD_MAX: u32 = 200_000;
 /// Bytes of metadata the kernel may have waiting for us.
@@ -36,12 +40,34 @@ pub struct Packet {
     pub pair: Pair,
 }
 
+/// A packet as it comes out of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// What to decide about.
+    pub packet: Packet,
+    /// Its bytes from the IP header on, as far as they are copied.
+    pub bytes: Vec<u8>,
+}
+
+/// How much of each packet is copied; more takes longer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Copied {
+    /// None of it.
+    #[default]
+    Nothing,
+    /// Its headers.
+    Headers,
+    /// All of it, with its checksums complete.
+    Everything,
+}
+
 /// A bound queue.
 #[derive(Debug)]
 pub struct Queue {
     socket: Socket,
     number: u16,
     buffer: Vec<u8>,
+    copied: Copied,
 }
 
 impl AsFd for Queue {
@@ -66,22 +92,34 @@ impl Queue {
             // Without the privilege the kernel gives as much as its limit allows.
             socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER_BYTES)?;
         }
-        let configure = || {
-            let number = number.to_be_bytes();
-            let fixed = [libc::AF_UNSPEC as u8, 0, number[0], number[1]];
-            Message::new((SUBSYSTEM << 8) | CONFIG, libc::NLM_F_ACK, &fixed)
-        };
-        let bind = configure().attribute(CONFIG_COMMAND, &[COMMAND_BIND, 0, 0, 0]);
+        let bind =
+            configure(number, libc::NLM_F_ACK).attribute(CONFIG_COMMAND, &[COMMAND_BIND, 0, 0, 0]);
         socket.request("bind a packet queue (NFQUEUE)", bind)?;
-        let parameters = configure()
-            .attribute(CONFIG_PARAMETERS, &[0, 0, 0, 0, COPY_METADATA])
+        let longest = configure(number, libc::NLM_F_ACK)
+            .attribute(CONFIG_PARAMETERS, &parameters(Copied::Nothing))
             .attribute(CONFIG_LENGTH_MAX, &PACKETS_HELD_MAX.to_be_bytes());
-        socket.request("configure a packet queue (NFQUEUE)", parameters)?;
+        socket.request("configure a packet queue (NFQUEUE)", longest)?;
         Ok(Queue {
             socket,
             number,
-            buffer: vec![0; 64 << 10],
+            buffer: vec![0; 128 << 10],
+            copied: Copied::Nothing,
         })
+    }
+
+    /// From the next packet on, copies so much of each.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn copy(&mut self, copied: Copied) -> Result<(), NetlinkError> {
+        if self.copied == copied {
+            return Ok(());
+        }
+        // Unacknowledged: the answer would come among packets. A refusal shows as missing bytes.
+        let message = configure(self.number, 0).attribute(CONFIG_PARAMETERS, &parameters(copied));
+        self.socket.send(&message.finish(0))?;
+        self.copied = copied;
+        Ok(())
     }
 
     /// Hands every waiting packet to `each`, without blocking; how many times the kernel had to
@@ -89,7 +127,7 @@ impl Queue {
     ///
     /// # Errors
     /// As the kernel gives them.
-    pub fn fetch(&mut self, mut each: impl FnMut(Packet)) -> io::Result<u64> {
+    pub fn fetch(&mut self, mut each: impl FnMut(Arrival)) -> io::Result<u64> {
         let mut overflows = 0;
         loop {
             match self.socket.receive(&mut self.buffer, libc::MSG_DONTWAIT) {
@@ -97,7 +135,7 @@ impl Queue {
                     let packets = messages(&self.buffer[..length])
                         .filter(|message| message.kind == (SUBSYSTEM << 8) | PACKET);
                     packets
-                        .filter_map(|message| packet(message.body))
+                        .filter_map(|message| arrival(message.body))
                         .for_each(&mut each);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(overflows),
@@ -113,13 +151,43 @@ impl Queue {
     /// # Errors
     /// As the kernel gives them.
     pub fn decide(&mut self, id: u32, pass: bool) -> Result<(), NetlinkError> {
+        let message = self.verdict(id, pass);
+        self.socket.send(&message.finish(0))
+    }
+
+    /// Lets a packet go on with other bytes.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn alter(&mut self, id: u32, bytes: &[u8]) -> Result<(), NetlinkError> {
+        let message = self.verdict(id, true).attribute(PAYLOAD, bytes);
+        self.socket.send(&message.finish(0))
+    }
+
+    fn verdict(&self, id: u32, pass: bool) -> Message {
         let verdict = u32::from(pass).to_be_bytes();
         let number = self.number.to_be_bytes();
         let fixed = [libc::AF_UNSPEC as u8, 0, number[0], number[1]];
-        let message = Message::new((SUBSYSTEM << 8) | VERDICT, 0, &fixed)
-            .attribute(VERDICT_HEADER, &[verdict, id.to_be_bytes()].concat());
-        self.socket.send(&message.finish(0))
+        Message::new((SUBSYSTEM << 8) | VERDICT, 0, &fixed)
+            .attribute(VERDICT_HEADER, &[verdict, id.to_be_bytes()].concat())
     }
+}
+
+fn configure(number: u16, flags: i32) -> Message {
+    let number = number.to_be_bytes();
+    let fixed = [libc::AF_UNSPEC as u8, 0, number[0], number[1]];
+    Message::new((SUBSYSTEM << 8) | CONFIG, flags, &fixed)
+}
+
+/// `struct nfqnl_msg_config_params`.
+fn parameters(copied: Copied) -> [u8; 5] {
+    let (range, mode) = match copied {
+        Copied::Nothing => (0, COPY_METADATA),
+        Copied::Headers => (HEADER_BYTES, COPY_PACKET),
+        Copied::Everything => (0xffff, COPY_PACKET),
+    };
+    let [a, b, c, d] = range.to_be_bytes();
+    [a, b, c, d, mode]
 }
 
 /// Packets that the kernel dropped so far because a queue of the calling thread's namespace was full
@@ -141,8 +209,9 @@ fn overflows_of(table: &str) -> u64 {
     columns.sum()
 }
 
-fn packet(body: &[u8]) -> Option<Packet> {
+fn arrival(body: &[u8]) -> Option<Arrival> {
     let mut id = None;
+    let mut bytes = Vec::new();
     let mut pair = Pair {
         incoming: 0,
         outgoing: 0,
@@ -155,10 +224,12 @@ fn packet(body: &[u8]) -> Option<Packet> {
             PACKET_HEADER => id = word,
             PACKET_INCOMING => pair.incoming = word?,
             PACKET_OUTGOING => pair.outgoing = word?,
+            PAYLOAD => bytes = payload.to_vec(),
             _ => {}
         }
     }
-    Some(Packet { id: id?, pair })
+    let packet = Packet { id: id?, pair };
+    Some(Arrival { packet, bytes })
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
+use super::copies::Copies;
 use super::holding::{Decision, Holding, Ruling};
 use super::priority::{Priority, take_priority};
 use crate::clock::now;
 use crate::netlink::NetlinkError;
 use crate::netlink::nftables::Pair;
-use crate::netlink::queue::{Packet, Queue};
+use crate::netlink::queue::{Arrival, Queue};
 
 /// The queue's number; the namespace is the agent's own, so any is free.
 pub const QUEUE_NUMBER: u16 = 0;
@@ -71,6 +72,7 @@ impl Delayer {
         let woken = wake.as_fd().try_clone_to_owned();
         let woken = woken.map_err(system("copying an eventfd"))?;
         let queue = Queue::bind(QUEUE_NUMBER)?;
+        let copies = Copies::open().map_err(system("opening a raw socket for doubled packets"))?;
         let (orders, incoming) = channel();
         let (told, priority) = channel();
         let work = move || {
@@ -79,6 +81,7 @@ impl Delayer {
             let holding = Holding::new(seed);
             Worker {
                 queue,
+                copies,
                 incoming,
                 woken,
                 holding,
@@ -125,6 +128,7 @@ impl Drop for Delayer {
 
 struct Worker {
     queue: Queue,
+    copies: Copies,
     incoming: Receiver<Order>,
     woken: OwnedFd,
     holding: Holding,
@@ -151,6 +155,9 @@ impl Worker {
                 Order::Rule(rulings, done) => {
                     // What the kernel has queued before the change came before it.
                     self.take_arrivals()?;
+                    let copied = rulings.values().map(Ruling::copied).max();
+                    let copied = self.queue.copy(copied.unwrap_or_default());
+                    copied.map_err(io::Error::other)?;
                     let decisions = self.holding.rule(&rulings);
                     self.carry_out(decisions);
                     // Whoever asked may have given up; the ruling holds all the same.
@@ -188,26 +195,31 @@ impl Worker {
     }
 
     fn take_arrivals(&mut self) -> io::Result<()> {
-        let mut fetched: Vec<Packet> = Vec::new();
-        let overflows = self.queue.fetch(|packet| fetched.push(packet))?;
+        let mut fetched: Vec<Arrival> = Vec::new();
+        let overflows = self.queue.fetch(|arrival| fetched.push(arrival))?;
         if overflows > 0 {
             eprintln!(
                 "packet queue overflowed {overflows} times; the fault's heal counts how many"
             );
         }
         let at = now();
-        let decisions: Vec<_> = fetched
-            .into_iter()
-            .filter_map(|packet| self.holding.arrive(at, packet))
-            .collect();
-        self.carry_out(decisions);
+        for arrival in fetched {
+            let decisions = self.holding.arrive(at, arrival);
+            self.carry_out(decisions);
+        }
         Ok(())
     }
 
     fn carry_out(&mut self, decisions: impl IntoIterator<Item = Decision>) {
-        for Decision { packet, pass } in decisions {
-            if let Err(error) = self.queue.decide(packet, pass) {
-                eprintln!("packet {packet} could not be decided: {error}");
+        for decision in decisions {
+            let done = match &decision {
+                Decision::Pass(id) => self.queue.decide(*id, true),
+                Decision::Drop(id) => self.queue.decide(*id, false),
+                Decision::Alter(id, bytes) => self.queue.alter(*id, bytes),
+                Decision::Send(bytes) => self.copies.send(bytes),
+            };
+            if let Err(error) = done {
+                eprintln!("a packet could not be decided: {error}");
             }
         }
     }

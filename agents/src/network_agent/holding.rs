@@ -4,16 +4,20 @@
 //! A packet keeps what each fault added to its way. When a fault is healed, its part is taken off;
 //! when nothing is left, packets go on in the order in which they came. So healing loses no packet
 //! and does not undo other faults. What is held on a link that is cut is lost with the link.
+//!
+//! A packet that arrives twice is held twice: once in the kernel, once as a copy that is sent anew.
 
 use std::collections::BTreeMap;
 
-use shakedown_contracts::fate::{Fate, Part};
+use shakedown_contracts::fate::{Fate, Part, Passing};
 use shakedown_contracts::fault::{FaultId, LinkEffect};
+use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
+use super::wire_bytes::{flip, length};
 use crate::netlink::nftables::Pair;
-use crate::netlink::queue::Packet;
+use crate::netlink::queue::{Arrival, Copied, Packet};
 
 /// What shall hold for a link that has delays or losses, cut or not.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,13 +30,34 @@ pub struct Ruling {
     pub effects: BTreeMap<FaultId, LinkEffect>,
 }
 
-/// What to tell the kernel about a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// Its number in the queue.
-    pub packet: u32,
-    /// It goes on, or it is dropped.
-    pub pass: bool,
+impl Ruling {
+    /// How much of its packets must be seen.
+    pub fn copied(&self) -> Copied {
+        let needed = self.effects.values().map(|effect| match effect {
+            LinkEffect::Packets(PacketFault::Duplicate { .. } | PacketFault::Corrupt { .. }) => {
+                Copied::Everything
+            }
+            LinkEffect::Packets(PacketFault::Bandwidth { .. }) => Copied::Headers,
+            LinkEffect::Packets(PacketFault::Reorder { .. })
+            | LinkEffect::Cut(_)
+            | LinkEffect::Delay(_)
+            | LinkEffect::Loss(_) => Copied::Nothing,
+        });
+        needed.max().unwrap_or_default()
+    }
+}
+
+/// What to do about a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The kernel lets it go on, by its number in the queue.
+    Pass(u32),
+    /// The kernel drops it.
+    Drop(u32),
+    /// The kernel lets it go on with these bytes.
+    Alter(u32, Vec<u8>),
+    /// These bytes are sent as a packet of their own.
+    Send(Vec<u8>),
 }
 
 /// The held packets and the fates of links.
@@ -47,9 +72,18 @@ pub struct Holding {
 
 #[derive(Debug)]
 struct Held {
-    packet: Packet,
+    what: What,
+    pair: Pair,
     since: Moment,
     parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Waits in the kernel; goes on with these bytes if there are any.
+    Original(u32, Option<Vec<u8>>),
+    /// Is here alone.
+    Copy(Vec<u8>),
 }
 
 impl Held {
@@ -57,6 +91,21 @@ impl Held {
         let added = self.parts.iter().map(|part| part.added);
         self.since
             .after(added.fold(Duration::ZERO, Duration::saturating_add))
+    }
+
+    fn pass(self) -> Decision {
+        match self.what {
+            What::Original(id, None) => Decision::Pass(id),
+            What::Original(id, Some(bytes)) => Decision::Alter(id, bytes),
+            What::Copy(bytes) => Decision::Send(bytes),
+        }
+    }
+
+    fn lose(self) -> Option<Decision> {
+        match self.what {
+            What::Original(id, _) => Some(Decision::Drop(id)),
+            What::Copy(_) => None,
+        }
     }
 }
 
@@ -86,38 +135,56 @@ impl Holding {
         by_arrival.sort_unstable_by_key(|(arrival, _)| *arrival);
         let mut decisions = Vec::new();
         for (arrival, mut held) in by_arrival {
-            match self.links.get(&held.packet.pair) {
-                Some((true, _)) => decisions.push(held.packet.decision(false)),
+            match self.links.get(&held.pair) {
+                Some((true, _)) => decisions.extend(held.lose()),
                 Some((false, fate)) => {
                     held.parts.retain(|part| fate.has(part));
                     self.held.insert((held.due(), arrival), held);
                 }
-                None => decisions.push(held.packet.decision(true)),
+                None => decisions.push(held.pass()),
             }
         }
         decisions
     }
 
-    /// A packet has come; a decision when it is not held.
-    pub fn arrive(&mut self, now: Moment, packet: Packet) -> Option<Decision> {
-        let Some((cut, fate)) = self.links.get_mut(&packet.pair) else {
-            return Some(packet.decision(true));
+    /// A packet has come; decisions about what is not held.
+    pub fn arrive(&mut self, now: Moment, arrival: Arrival) -> Vec<Decision> {
+        let Arrival {
+            packet: Packet { id, pair },
+            mut bytes,
+        } = arrival;
+        let Some((cut, fate)) = self.links.get_mut(&pair) else {
+            return vec![Decision::Pass(id)];
         };
-        let Some(parts) = fate.next_packet().filter(|_| !*cut) else {
-            return Some(packet.decision(false));
-        };
-        let since = now;
-        let held = Held {
-            packet,
-            since,
+        let passing = fate.next_packet(now, length(&bytes)).filter(|_| !*cut);
+        let Some(Passing {
             parts,
+            twice,
+            flipped,
+        }) = passing
+        else {
+            return vec![Decision::Drop(id)];
         };
-        if held.due() <= now {
-            return Some(packet.decision(true));
+        // A packet whose bytes were not copied yet came before the fault was in effect.
+        let flipped = flipped.is_some_and(|bit| flip(&mut bytes, bit));
+        let copy = (twice && !bytes.is_empty()).then(|| What::Copy(bytes.clone()));
+        let original = What::Original(id, flipped.then_some(bytes));
+        let mut decisions = Vec::new();
+        for what in [Some(original), copy].into_iter().flatten() {
+            let held = Held {
+                what,
+                pair,
+                since: now,
+                parts: parts.clone(),
+            };
+            if held.due() <= now {
+                decisions.push(held.pass());
+            } else {
+                self.arrivals += 1;
+                self.held.insert((held.due(), self.arrivals), held);
+            }
         }
-        self.arrivals += 1;
-        self.held.insert((held.due(), self.arrivals), held);
-        None
+        decisions
     }
 
     /// The earliest deadline.
@@ -128,16 +195,7 @@ impl Holding {
     /// The next packet that is due, if any.
     pub fn release(&mut self, now: Moment) -> Option<Decision> {
         let first = self.held.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove().packet.decision(true))
-    }
-}
-
-impl Packet {
-    fn decision(self, pass: bool) -> Decision {
-        Decision {
-            packet: self.id,
-            pass,
-        }
+        (first.key().0 <= now).then(|| first.remove().pass())
     }
 }
 
@@ -179,12 +237,15 @@ mod tests {
         Moment(ms * 1_000_000)
     }
 
-    fn packet(id: u32) -> Packet {
-        Packet { id, pair: PAIR }
+    fn packet(id: u32) -> Arrival {
+        Arrival {
+            packet: Packet { id, pair: PAIR },
+            bytes: Vec::new(),
+        }
     }
 
     fn pass(packet: u32) -> Decision {
-        Decision { packet, pass: true }
+        Decision::Pass(packet)
     }
 
     fn released(holding: &mut Holding, now: Moment) -> Vec<Decision> {
@@ -195,9 +256,9 @@ mod tests {
     fn packets_go_on_when_they_are_due_and_in_order() {
         let mut holding = Holding::new(1);
         assert_eq!(holding.rule(&ruling(false, &[("slow", 20)])), []);
-        assert_eq!(holding.arrive(at(0), packet(1)), None);
-        assert_eq!(holding.arrive(at(0), packet(2)), None);
-        assert_eq!(holding.arrive(at(5), packet(3)), None);
+        assert_eq!(holding.arrive(at(0), packet(1)), []);
+        assert_eq!(holding.arrive(at(0), packet(2)), []);
+        assert_eq!(holding.arrive(at(5), packet(3)), []);
         assert_eq!(holding.next_due(), Some(at(20)));
         assert_eq!(released(&mut holding, at(19)), []);
         assert_eq!(released(&mut holding, at(20)), [pass(1), pass(2)]);
@@ -218,16 +279,20 @@ mod tests {
         }
         holding.rule(&jittered);
         for id in 0..20 {
-            assert_eq!(holding.arrive(at(0), packet(id)), None);
+            assert_eq!(holding.arrive(at(0), packet(id)), []);
         }
-        let by_deadline: Vec<u32> = holding.held.values().map(|held| held.packet.id).collect();
+        let by_deadline = holding.held.values().map(|held| match held.what {
+            What::Original(id, _) => id,
+            What::Copy(_) => unreachable!("nothing is doubled"),
+        });
+        let by_deadline: Vec<u32> = by_deadline.collect();
         assert!(
             !by_deadline.is_sorted(),
             "jitter has put nobody before another"
         );
         let in_order: Vec<Decision> = (0..20).map(pass).collect();
         assert_eq!(holding.rule(&BTreeMap::new()), in_order);
-        assert_eq!(holding.arrive(at(2), packet(3)), Some(pass(3)));
+        assert_eq!(holding.arrive(at(2), packet(3)), [pass(3)]);
     }
 
     #[test]
@@ -245,14 +310,49 @@ mod tests {
         let mut holding = Holding::new(1);
         holding.rule(&ruling(false, &[("slow", 20)]));
         holding.arrive(at(0), packet(1));
-        let lost = |packet| Decision {
-            packet,
-            pass: false,
-        };
+        let lost = Decision::Drop;
         assert_eq!(holding.rule(&ruling(true, &[("slow", 20)])), [lost(1)]);
-        assert_eq!(holding.arrive(at(1), packet(2)), Some(lost(2)));
+        assert_eq!(holding.arrive(at(1), packet(2)), [lost(2)]);
         assert_eq!(holding.rule(&ruling(false, &[("slow", 20)])), []);
-        assert_eq!(holding.arrive(at(2), packet(3)), None);
+        assert_eq!(holding.arrive(at(2), packet(3)), []);
         assert_eq!(holding.next_due(), Some(at(22)));
+    }
+
+    #[test]
+    fn a_doubled_packet_goes_on_twice_and_an_altered_one_altered_both_held_by_a_delay() {
+        let ratio = |share| Ratio::new(share).expect("a share");
+        let mut rulings = ruling(false, &[("slow", 20)]);
+        let twice = PacketFault::Duplicate {
+            duplicate: ratio(1.0),
+            correlation: ratio(0.0),
+        };
+        let altered = PacketFault::Corrupt {
+            corrupt: ratio(1.0),
+            correlation: ratio(0.0),
+        };
+        let effects = &mut rulings.get_mut(&PAIR).expect("is there").effects;
+        for (name, fault) in [("twice", twice), ("altered", altered)] {
+            let id = FaultId {
+                fault: name.to_owned(),
+                occurrence: 0,
+            };
+            effects.insert(id, LinkEffect::Packets(fault));
+        }
+        assert_eq!(rulings[&PAIR].copied(), Copied::Everything);
+        let mut holding = Holding::new(1);
+        holding.rule(&rulings);
+        let mut bytes = vec![0x45; 28];
+        bytes[2..4].copy_from_slice(&28_u16.to_be_bytes());
+        let arrival = Arrival {
+            packet: Packet { id: 1, pair: PAIR },
+            bytes: bytes.clone(),
+        };
+        assert_eq!(holding.arrive(at(0), arrival), []);
+        let gone = released(&mut holding, at(20));
+        let [Decision::Alter(1, first), Decision::Send(second)] = &gone[..] else {
+            panic!("{gone:?}");
+        };
+        assert_eq!(first, second);
+        assert_ne!(*first, bytes);
     }
 }

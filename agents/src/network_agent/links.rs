@@ -22,7 +22,7 @@ use crate::clock::now;
 use crate::faults::guard::Ledgered;
 use crate::ledger::{Ledger, LedgerError};
 use crate::netlink::NetlinkError;
-use crate::netlink::nftables::{Change, Pair, QueueMechanism, Set, Table};
+use crate::netlink::nftables::{Change, Counted, Pair, QueueMechanism, Set, Table};
 use crate::netlink::queue;
 
 /// Why the links could not be ruled.
@@ -173,11 +173,11 @@ impl Links {
         self.effects.get(link).into_iter().flat_map(Effects::keys)
     }
 
-    /// Packets that the kernel counted on each link since the link joined this set.
+    /// What the kernel counted on each link since the link joined this set.
     ///
     /// # Errors
     /// [`LinksError`] when the kernel refuses.
-    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, u64>, LinksError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, Counted>, LinksError> {
         let counts = self.table.counts(set)?;
         let mut by_link = BTreeMap::new();
         for link in self.rendered.keys() {
@@ -208,6 +208,20 @@ impl Links {
     ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
         let wires = &self.topology.wires;
         Ok(self.prober.exchange(wires, links, rounds, patience)?)
+    }
+
+    /// Sends `rounds` probes that fill packets on each link, all at once, and waits for them.
+    ///
+    /// # Errors
+    /// [`LinksError`] when a socket breaks.
+    pub fn burst(
+        &mut self,
+        links: &[Link],
+        rounds: u32,
+        patience: Duration,
+    ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
+        let wires = &self.topology.wires;
+        Ok(self.prober.burst(wires, links, rounds, patience)?)
     }
 
     /// Packets lost so far because the agent's queue was full or not read soon enough.

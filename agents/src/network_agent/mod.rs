@@ -3,12 +3,14 @@
 //! `agent` is the loop over orders and ends; `topology` wires one namespace per endpoint to the
 //! router; `links` holds who has done what to which link and renders the union (`union`); `delayer`
 //! reads the packet queue, in which `holding` says what is held until when (what happens to one
-//! packet is defined in `contracts::fate`); `probes` proves effects by packets of the agent's own.
+//! packet is defined in `contracts::fate`, what its bytes say in `wire_bytes`); `probes` proves
+//! effects by packets of the agent's own.
 //!
 //! The invariant: everything it makes is held by its descriptors (namespaces, the table of rules,
 //! the queue), so its end, however it comes, is the end of them all.
 
 mod agent;
+mod copies;
 mod delayer;
 pub mod holding;
 pub mod links;
@@ -16,5 +18,6 @@ pub mod priority;
 pub mod probes;
 pub mod topology;
 pub mod union;
+mod wire_bytes;
 
 pub use agent::main;

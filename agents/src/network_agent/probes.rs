@@ -4,6 +4,9 @@
 //! travels the link as any packet does: whether it arrives, and after what time, is what an
 //! endpoint would see. Arrival is stamped by the kernel (`SO_TIMESTAMPNS`), so that a reader who
 //! comes late does not make a link look slow; those stamps are wall time, and so is the sender's.
+//!
+//! A probe says its number again and again, and goes without a UDP checksum: what was altered on the
+//! way arrives and is seen to be.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
@@ -22,9 +25,15 @@ use crate::clock::now;
 
 /// UDP port of the probes on every endpoint.
 pub const PROBE_PORT: u16 = 7009;
-/// First bytes of every probe.
-const MAGIC: [u8; 4] = *b"SDP1";
-const PROBE_BYTES: usize = 12;
+/// Numbers of probes begin here, so that a stranger's packet is not taken for one.
+const FIRST_NUMBER: u64 = u64::from_be_bytes(*b"SDP1\0\0\0\0");
+/// How often a probe says its number: 256 bytes. [`LARGE`] fills a packet.
+const USUAL: usize = 32;
+/// The same of a probe that fills a packet of 1428 bytes.
+pub const LARGE: usize = 175;
+const NUMBER_BYTES: usize = 8;
+/// IP and UDP header.
+const HEADER_BYTES: usize = 28;
 /// Probes sent before arrivals are taken.
 const BURST: u32 = 64;
 /// Probes under way to one endpoint. A delayed link lets go of all at once, before anyone may read:
@@ -38,6 +47,12 @@ pub struct Arrivals {
     pub sent: u32,
     /// One-way times of those that arrived, in order of arrival.
     pub times: Vec<Duration>,
+    /// Arrived a second time.
+    pub twice: u32,
+    /// Arrived with other bytes.
+    pub altered: u32,
+    /// Arrived after one that was sent later.
+    pub overtaken: u32,
 }
 
 impl Arrivals {
@@ -61,23 +76,59 @@ pub fn socket(address: Ipv4Addr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddr::from((address, PROBE_PORT)))?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    without_checksum(&socket)?;
     Ok(socket)
 }
 
+/// What the socket sends carries no UDP checksum.
+fn without_checksum(socket: &UdpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: pointer and length describe `on`, which lives over the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sends and collects probes; numbers them over its life so that late ones are not taken for new.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Prober {
     next: u64,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Prober { next: FIRST_NUMBER }
+    }
 }
 
 /// Probes under way.
 #[derive(Debug)]
 pub struct Volley<'a> {
     links: &'a [Link],
+    /// How often each says its number.
+    repeats: usize,
     /// Position of the link and wall time of sending, by number.
     open: BTreeMap<u64, (usize, i64)>,
+    /// Position of the link by number of those that have arrived.
+    arrived: BTreeMap<u64, usize>,
+    /// Highest number that has arrived on each link.
+    newest: Vec<u64>,
     arrivals: Vec<Arrivals>,
 }
+
+/// Bytes of a large probe on the wire, from its IP header on.
+pub const LARGE_BYTES: u64 = (HEADER_BYTES + LARGE * NUMBER_BYTES) as u64;
 
 impl Prober {
     /// Sends `rounds` probes on each link, then waits until all have arrived or the last was sent
@@ -92,7 +143,7 @@ impl Prober {
         rounds: u32,
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
-        let mut volley = Volley::new(links);
+        let mut volley = Volley::new(links, USUAL);
         let at_once = rounds_at_once(links);
         let mut left = rounds;
         while left > 0 {
@@ -101,6 +152,24 @@ impl Prober {
             volley.collect(wires, patience)?;
             left -= some;
         }
+        Ok(volley.by_link())
+    }
+
+    /// Sends `rounds` probes that fill packets on each link, all at once, then waits like
+    /// [`Prober::exchange`].
+    ///
+    /// # Errors
+    /// When a socket breaks.
+    pub fn burst(
+        &mut self,
+        wires: &[Wire],
+        links: &[Link],
+        rounds: u32,
+        patience: Duration,
+    ) -> io::Result<BTreeMap<Link, Arrivals>> {
+        let mut volley = Volley::new(links, LARGE);
+        self.send_more(wires, &mut volley, rounds)?;
+        volley.collect(wires, patience)?;
         Ok(volley.by_link())
     }
 
@@ -114,7 +183,7 @@ impl Prober {
         links: &'a [Link],
         rounds: u32,
     ) -> io::Result<Volley<'a>> {
-        let mut volley = Volley::new(links);
+        let mut volley = Volley::new(links, USUAL);
         self.send_more(wires, &mut volley, rounds)?;
         Ok(volley)
     }
@@ -134,7 +203,7 @@ impl Prober {
         for _ in 0..rounds {
             for (position, (from, to)) in ends.iter().enumerate() {
                 volley.open.insert(self.next, (position, wall_nanos()?));
-                send(from, to, self.next)?;
+                send(from, to, self.next, volley.repeats)?;
                 self.next += 1;
                 volley.arrivals[position].sent += 1;
                 since_taken += 1;
@@ -159,10 +228,13 @@ fn rounds_at_once(links: &[Link]) -> u32 {
 }
 
 impl<'a> Volley<'a> {
-    fn new(links: &'a [Link]) -> Self {
+    fn new(links: &'a [Link], repeats: usize) -> Self {
         Volley {
             links,
+            repeats,
             open: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            newest: vec![0; links.len()],
             arrivals: vec![Arrivals::default(); links.len()],
         }
     }
@@ -191,17 +263,29 @@ impl<'a> Volley<'a> {
 
     fn take(&mut self, wires: &[Wire]) -> io::Result<()> {
         for wire in wires {
-            while let Some((number, arrived)) = receive(&wire.probe)? {
-                if let Some((position, sent)) = self.open.remove(&number) {
-                    // A wall clock that steps between the two stamps is caught by the judgement.
-                    let nanos = u64::try_from(arrived - sent).unwrap_or(0);
-                    self.arrivals[position]
-                        .times
-                        .push(Duration::from_nanos(nanos));
-                }
+            while let Some(received) = receive(&wire.probe)? {
+                self.note(&received);
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, received: &Received) {
+        let number = received.number;
+        let Some((position, sent)) = self.open.remove(&number) else {
+            if let Some(position) = self.arrived.get(&number) {
+                self.arrivals[*position].twice += 1;
+            }
+            return;
+        };
+        self.arrived.insert(number, position);
+        // A wall clock that steps between the two stamps is caught by the judgement.
+        let nanos = u64::try_from(received.at - sent).unwrap_or(0);
+        let arrivals = &mut self.arrivals[position];
+        arrivals.times.push(Duration::from_nanos(nanos));
+        arrivals.altered += u32::from(received.altered);
+        arrivals.overtaken += u32::from(number < self.newest[position]);
+        self.newest[position] = self.newest[position].max(number);
     }
 }
 
@@ -214,18 +298,24 @@ fn wall_nanos() -> io::Result<i64> {
     Ok(clock_gettime(ClockId::CLOCK_REALTIME)?.num_nanoseconds())
 }
 
-fn send(from: &Wire, to: &Wire, number: u64) -> io::Result<()> {
-    let mut bytes = [0; PROBE_BYTES];
-    bytes[..4].copy_from_slice(&MAGIC);
-    bytes[4..].copy_from_slice(&number.to_be_bytes());
+fn send(from: &Wire, to: &Wire, number: u64, repeats: usize) -> io::Result<()> {
+    let bytes = number.to_be_bytes().repeat(repeats);
     let target = SocketAddr::from((to.address, PROBE_PORT));
     from.probe.send_to(&bytes, target).map(drop)
 }
 
-/// Number and wall time of arrival of the next probe that waits in a socket; strangers are skipped.
-fn receive(socket: &UdpSocket) -> io::Result<Option<(u64, i64)>> {
+/// A probe that arrived.
+struct Received {
+    number: u64,
+    altered: bool,
+    /// Wall time.
+    at: i64,
+}
+
+/// The next probe that waits in a socket; strangers are skipped.
+fn receive(socket: &UdpSocket) -> io::Result<Option<Received>> {
     loop {
-        let mut bytes = [0; 64];
+        let mut bytes = [0; LARGE * NUMBER_BYTES];
         let mut space = nix::cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
@@ -240,13 +330,27 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<(u64, i64)>> {
             _ => None,
         });
         let length = message.bytes;
-        let number = bytes[4..PROBE_BYTES]
-            .first_chunk()
-            .map(|n| u64::from_be_bytes(*n));
-        if let (PROBE_BYTES, MAGIC) = (length, [bytes[0], bytes[1], bytes[2], bytes[3]]) {
-            return Ok(number.zip(stamp));
+        if let (Some((number, altered)), Some(at)) = (number_of(&bytes[..length]), stamp) {
+            return Ok(Some(Received {
+                number,
+                altered,
+                at,
+            }));
         }
     }
+}
+
+/// The number that a probe says, and whether it says anything else; `None` for a stranger's.
+fn number_of(bytes: &[u8]) -> Option<(u64, bool)> {
+    let (said, rest) = bytes.as_chunks::<NUMBER_BYTES>();
+    let said = || said.iter().map(|said| u64::from_be_bytes(*said));
+    // One bit is flipped at most: of three that are said one after the other, two are right.
+    let mut three = said();
+    let (one, two, three) = (three.next()?, three.next()?, three.next()?);
+    let number = if one == two || one == three { one } else { two };
+    let altered = !rest.is_empty() || said().any(|said| said != number);
+    (number >= FIRST_NUMBER && said().filter(|said| *said == number).count() > 1)
+        .then_some((number, altered))
 }
 
 fn wait_readable(wires: &[Wire], left: Duration) -> io::Result<()> {
@@ -275,5 +379,20 @@ mod tests {
         assert_eq!(rounds_at_once(&to_n2), WINDOW / 2);
         let crowd: Vec<Link> = (0..300).map(|n| link(&format!("n{n}"), "m")).collect();
         assert_eq!(rounds_at_once(&crowd), 1);
+    }
+
+    #[test]
+    fn an_altered_probe_is_known_and_seen_to_be_altered_and_a_stranger_is_not_known() {
+        let number = FIRST_NUMBER + 5;
+        let probe = number.to_be_bytes().repeat(USUAL);
+        assert_eq!(number_of(&probe), Some((number, false)));
+        for bit in 0..probe.len() * 8 {
+            let mut altered = probe.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(number_of(&altered), Some((number, true)), "bit {bit}");
+        }
+        assert_eq!(number_of(&probe[..100]), Some((number, true)));
+        assert_eq!(number_of(b"some stranger's message of some length"), None);
+        assert_eq!(number_of(&[]), None);
     }
 }

@@ -5,13 +5,19 @@
 
 use shakedown_contracts::fate::{DEVIATIONS_MAX, deviation, with_deviation};
 use shakedown_contracts::fault::{CutBehavior, Delay, LinkEffect, Loss};
+use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::random::Random;
-use shakedown_contracts::units::Duration;
+use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
 /// Draws that tell the mean of a delay that is cut at zero, to 1/√4096 of its jitter.
 const MEAN_DRAWS: u32 = 4096;
 /// Beyond this correlation draws hardly ever change, and no number of probes would tell.
 const CORRELATION_MAX: f64 = 0.99;
+/// Of the bits of a probe behind its IP header (264 bytes), those of its destination port, length
+/// and checksum, most of which lose it when they are flipped.
+const FATAL_BITS: f64 = 5.0 / 264.0;
+/// Nothing on a link is longer.
+const PACKET_BYTES_MAX: u64 = 65_535;
 
 /// All effects on a link.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +26,7 @@ pub struct Union {
     pub cut: Option<CutBehavior>,
     delays: Vec<Delay>,
     losses: Vec<Loss>,
+    packets: Vec<PacketFault>,
 }
 
 impl Union {
@@ -34,6 +41,7 @@ impl Union {
                 }
                 LinkEffect::Delay(delay) => union.delays.push(*delay),
                 LinkEffect::Loss(loss) => union.losses.push(*loss),
+                LinkEffect::Packets(fault) => union.packets.push(*fault),
             }
         }
         union
@@ -41,13 +49,32 @@ impl Union {
 
     /// Whether packets go through the agent (once the link is not cut).
     pub fn is_slow(&self) -> bool {
-        !(self.delays.is_empty() && self.losses.is_empty())
+        !(self.delays.is_empty() && self.losses.is_empty() && self.packets.is_empty())
+    }
+
+    /// Whether the link is slow by how much is sent over it, so that a delay has no fixed mean.
+    pub fn is_narrow(&self) -> bool {
+        self.rates().next().is_some()
+    }
+
+    /// Rate and buffer of each narrowness.
+    pub fn rates(&self) -> impl Iterator<Item = (Rate, Bytes, Bytes)> {
+        self.packets.iter().filter_map(|fault| match fault {
+            PacketFault::Bandwidth {
+                rate,
+                buffer,
+                limit,
+            } => Some((*rate, *buffer, *limit)),
+            _ => None,
+        })
     }
 
     /// Share of packets lost at random.
     pub fn lost_share(&self) -> f64 {
         let passes = self.losses.iter().map(|loss| 1.0 - loss.loss.as_f64());
-        1.0 - passes.product::<f64>()
+        // A bit flipped in certain fields of the UDP header loses a probe.
+        let altered = self.altered().0 * FATAL_BITS;
+        1.0 - passes.product::<f64>() * (1.0 - altered)
     }
 
     /// How much larger correlation makes the variance of a share or a mean.
@@ -60,33 +87,88 @@ impl Union {
     pub fn lost_variance(&self, sent: u32) -> f64 {
         let share = self.lost_share();
         let correlations = self.losses.iter().map(|loss| loss.correlation.as_f64());
-        f64::from(sent) * share * (1.0 - share) * Self::inflation(correlations)
+        let independent = f64::from(sent) * share * (1.0 - share) * Self::inflation(correlations);
+        let bursts = self.losses.iter().filter_map(|loss| loss.bursts);
+        independent.max(bursts.map(|bursts| bursts.lost_variance(sent)).sum())
+    }
+
+    /// Share of arriving packets that arrive twice, and how many times more correlation makes its
+    /// variance.
+    pub fn doubled(&self) -> (f64, f64) {
+        self.befallen(|fault| match fault {
+            PacketFault::Duplicate {
+                duplicate,
+                correlation,
+            } => Some((*duplicate, *correlation)),
+            _ => None,
+        })
+    }
+
+    /// The same of packets that arrive altered.
+    pub fn altered(&self) -> (f64, f64) {
+        self.befallen(|fault| match fault {
+            PacketFault::Corrupt {
+                corrupt,
+                correlation,
+            } => Some((*corrupt, *correlation)),
+            _ => None,
+        })
+    }
+
+    fn befallen(&self, by: impl Fn(&PacketFault) -> Option<(Ratio, Ratio)>) -> (f64, f64) {
+        let met: Vec<(Ratio, Ratio)> = self.packets.iter().filter_map(by).collect();
+        let spared: f64 = met.iter().map(|(share, _)| 1.0 - share.as_f64()).product();
+        let correlations = met.iter().map(|(_, correlation)| correlation.as_f64());
+        (1.0 - spared, Self::inflation(correlations))
+    }
+
+    /// Waits of packets that others overtake, and the share that waits so.
+    fn waits(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.packets.iter().filter_map(|fault| match fault {
+            PacketFault::Reorder { latency, .. } => {
+                Some((latency.as_millis_f64(), 1.0 - fault.share()))
+            }
+            _ => None,
+        })
     }
 
     /// Mean added delay.
     pub fn mean_ms(&self) -> f64 {
-        self.delays.iter().map(mean_ms).sum()
+        let waits = self.waits().map(|(wait, share)| wait * share);
+        self.delays.iter().map(mean_ms).sum::<f64>() + waits.sum::<f64>()
     }
 
     /// Standard error of the mean delay of `count` packets. Jitter is the largest standard deviation
     /// of any of the distributions.
     pub fn mean_error_ms(&self, count: usize) -> f64 {
-        let variance: f64 = self
-            .delays
-            .iter()
-            .map(|delay| delay.jitter.as_millis_f64().powi(2))
-            .sum();
-        let correlations = self.delays.iter().map(|delay| delay.correlation.as_f64());
+        let jitters = self.delays.iter().map(|delay| delay.jitter);
+        let jitters = jitters.map(|jitter| jitter.as_millis_f64().powi(2));
+        let waits = self.waits();
+        let waits = waits.map(|(wait, share)| wait.powi(2) * share * (1.0 - share));
+        let variance: f64 = jitters.chain(waits).sum();
+        let delays = self.delays.iter().map(|delay| delay.correlation);
+        let reorders = self.packets.iter().filter_map(|fault| match fault {
+            PacketFault::Reorder { correlation, .. } => Some(*correlation),
+            _ => None,
+        });
+        let correlations = delays.chain(reorders).map(Ratio::as_f64);
         (variance * Self::inflation(correlations) / count.max(1) as f64).sqrt()
     }
 
     /// No packet is delayed longer.
     pub fn longest(&self) -> Duration {
-        let longest = self
+        let delays = self
             .delays
             .iter()
             .map(|delay| with_deviation(delay, DEVIATIONS_MAX));
-        longest.fold(Duration::ZERO, Duration::saturating_add)
+        let waits = self.packets.iter().map(|fault| match fault {
+            PacketFault::Reorder { latency, .. } => *latency,
+            PacketFault::Bandwidth { rate, limit, .. } => rate.time_of(limit.0 + PACKET_BYTES_MAX),
+            PacketFault::Duplicate { .. } | PacketFault::Corrupt { .. } => Duration::ZERO,
+        });
+        delays
+            .chain(waits)
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -107,7 +189,6 @@ fn mean_ms(delay: &Delay) -> f64 {
 #[cfg(test)]
 mod tests {
     use shakedown_contracts::fault::Distribution;
-    use shakedown_contracts::units::Ratio;
 
     use super::*;
 
@@ -115,6 +196,7 @@ mod tests {
         LinkEffect::Loss(Loss {
             loss: Ratio::new(share).expect("a share"),
             correlation: Ratio::new(correlation).expect("a share"),
+            bursts: None,
         })
     }
 

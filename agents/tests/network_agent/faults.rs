@@ -39,6 +39,7 @@ pub fn loss(share: f64) -> LinkEffect {
     LinkEffect::Loss(Loss {
         loss: Ratio::new(share).unwrap(),
         correlation: Ratio::default(),
+        bursts: None,
     })
 }
 
@@ -169,7 +170,7 @@ fn lossy() {
 }
 
 /// How many of so many datagrams arrive; sent in small groups, so that no buffer is ever full.
-fn exchange(from: &std::net::UdpSocket, to: &std::net::UdpSocket, count: usize) -> usize {
+pub fn exchange(from: &std::net::UdpSocket, to: &std::net::UdpSocket, count: usize) -> usize {
     let quick = std::time::Duration::from_millis(20);
     let mut arrived = 0;
     for _ in 0..count / 50 {

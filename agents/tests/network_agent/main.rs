@@ -13,6 +13,7 @@ mod agent;
 mod ends;
 mod faults;
 mod overlap;
+mod packets;
 mod planted;
 
 #[path = "../runner/mod.rs"]
@@ -28,6 +29,12 @@ fn main() -> ExitCode {
         Some("agent-in-user-namespace") => return ends::agent_in_user_namespace(),
         _ => {}
     }
-    let rooms = [faults::TESTS, overlap::TESTS, planted::TESTS, ends::TESTS];
+    let rooms = [
+        faults::TESTS,
+        packets::TESTS,
+        overlap::TESTS,
+        planted::TESTS,
+        ends::TESTS,
+    ];
     runner::run(rooms.into_iter().flatten())
 }

@@ -97,7 +97,10 @@ pub fn separates(injected: &Injected<'_>, nodes: &[String], one: &str, other: &s
         FaultKind::Partition { shape, .. } => cuts(shape, injected, nodes, one, other),
         FaultKind::Loss { loss, .. } if loss.loss.as_f64() >= 1.0 => met(one) || met(other),
         FaultKind::Host(HostFault::DiskHang {}) => met(one) || met(other),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => false,
+        FaultKind::Delay { .. }
+        | FaultKind::Loss { .. }
+        | FaultKind::Packets { .. }
+        | FaultKind::Host(_) => false,
     }
 }
 
@@ -254,6 +257,7 @@ mod tests {
             let loss = Loss {
                 loss: Ratio::new(share).expect("a share"),
                 correlation: Ratio::default(),
+                bursts: None,
             };
             let links = LinkSelection {
                 direction: Default::default(),

@@ -43,7 +43,6 @@ const fn simulated(name: &'static str, meaning: &'static str) -> Choice {
     }
 }
 
-#[expect(dead_code, reason = "faults of real processes alone follow")]
 const fn on_processes(name: &'static str, meaning: &'static str) -> Choice {
     Choice {
         name,
@@ -81,12 +80,12 @@ pub const FAULTS: &[Choice] = &[
         "delay",
         "packets arrive later: latency, jitter, correlation, distribution",
     ),
-    now("loss", "packets are lost at random"),
+    now("loss", "packets are lost at random, or in bursts"),
     not_yet("terminate", "SIGTERM"),
-    not_yet("duplicate", "packets arrive twice"),
-    not_yet("reorder", "packets overtake each other"),
-    not_yet("corrupt", "packets arrive altered"),
-    not_yet("bandwidth", "links become narrow"),
+    on_processes("duplicate", "packets arrive twice"),
+    now("reorder", "packets overtake each other"),
+    now("corrupt", "packets arrive altered"),
+    on_processes("bandwidth", "links become narrow"),
     not_yet("reset", "live connections are cut"),
     not_yet("dns", "names do not resolve"),
     simulated("disk-hang", "no disk operation completes"),

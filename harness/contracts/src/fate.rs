@@ -1,8 +1,8 @@
-//! What happens to one packet on a link under delay and loss: pure, seeded, and so testable.
+//! What happens to one packet on a link under faults: pure, seeded, and so testable.
 //!
-//! Here is what a [`Delay`]'s jitter and distribution and a [`Loss`](crate::fault::Loss)'s share
-//! mean, once for everything that carries packets: the network agent, which holds real ones, and
-//! the simulator.
+//! Here is what a [`Delay`]'s jitter and distribution, a [`Loss`]'s share and a [`PacketFault`] mean,
+//! once for everything that carries packets: the network agent, which holds real ones, and the
+//! simulator.
 //!
 //! Loss is decided first, then delays add up. With a correlation of c a packet repeats the draw of
 //! the packet before with probability c, and draws anew otherwise. So the share lost and the shape
@@ -11,9 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::{Delay, Distribution, FaultId, LinkEffect};
+use crate::fault::{Delay, Distribution, FaultId, LinkEffect, Loss};
+use crate::packet_fault::PacketFault;
 use crate::random::Random;
-use crate::units::Duration;
+use crate::time::Moment;
+use crate::units::{Duration, Ratio};
 
 /// Standard deviations beyond which a draw is cut, so that every wait has a limit: normal draws get
 /// there once in 5·10⁸, the heavier tails once in 300.
@@ -28,6 +30,17 @@ pub struct Part {
     pub stream: u64,
     /// Added by it.
     pub added: Duration,
+}
+
+/// How a packet that is not lost goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passing {
+    /// What is added to its way.
+    pub parts: Vec<Part>,
+    /// It arrives twice.
+    pub twice: bool,
+    /// Flipped: the bit at this number, modulo the bits there are.
+    pub flipped: Option<u64>,
 }
 
 /// The effects on one link and the random streams of its packets.
@@ -47,12 +60,7 @@ impl Fate {
             if !self.streams.contains_key(id) {
                 self.made += 1;
                 let random = Random::keyed(seed, &format!("packets under {id}"), link);
-                let stream = Stream {
-                    number: self.made,
-                    effect: *effect,
-                    random,
-                    last: None,
-                };
+                let stream = Stream::new(self.made, *effect, random);
                 self.streams.insert(id.clone(), stream);
             }
         }
@@ -65,29 +73,32 @@ impl Fate {
             .any(|stream| stream.number == part.stream)
     }
 
-    /// The next packet's added delays, or `None` when it is lost.
-    pub fn next_packet(&mut self) -> Option<Vec<Part>> {
+    /// How the next packet goes on, which comes at `now` and is so many bytes long; `None` when it
+    /// is lost.
+    pub fn next_packet(&mut self, now: Moment, bytes: u64) -> Option<Passing> {
         let mut lost = false;
-        let mut parts = Vec::new();
+        let mut passing = Passing::default();
         // Every stream draws for every packet, so that one fault does not shift another's draws.
         for stream in self.streams.values_mut() {
             match stream.effect {
-                LinkEffect::Loss(loss) => {
-                    let draw = stream.next(loss.correlation.as_f64(), Random::unit);
-                    lost |= draw < loss.loss.as_f64();
-                }
+                LinkEffect::Loss(loss) => lost |= stream.loses(&loss),
                 LinkEffect::Delay(delay) => {
                     let draw = stream.next(delay.correlation.as_f64(), |random| {
                         deviation(delay.distribution, random)
                     });
-                    let added = with_deviation(&delay, draw);
-                    let stream = stream.number;
-                    parts.push(Part { stream, added });
+                    passing.add(stream.number, with_deviation(&delay, draw));
                 }
+                LinkEffect::Packets(fault) => lost |= !stream.meet(fault, now, bytes, &mut passing),
                 LinkEffect::Cut(_) => {}
             }
         }
-        (!lost).then_some(parts)
+        (!lost).then_some(passing)
+    }
+}
+
+impl Passing {
+    fn add(&mut self, stream: u64, added: Duration) {
+        self.parts.push(Part { stream, added });
     }
 }
 
@@ -97,9 +108,27 @@ struct Stream {
     effect: LinkEffect,
     random: Random,
     last: Option<f64>,
+    /// Of a link with bursts: it is bad.
+    bad: bool,
+    /// Packets since one overtook others.
+    since: u32,
+    /// Of a narrow link: until then it is busy with what came so far.
+    busy_until: Moment,
 }
 
 impl Stream {
+    fn new(number: u64, effect: LinkEffect, random: Random) -> Self {
+        Stream {
+            number,
+            effect,
+            random,
+            last: None,
+            bad: false,
+            since: 0,
+            busy_until: Moment(0),
+        }
+    }
+
     fn next(&mut self, correlation: f64, draw: impl FnOnce(&mut Random) -> f64) -> f64 {
         let repeats = self.random.chance(correlation);
         let drawn = match self.last {
@@ -108,6 +137,72 @@ impl Stream {
         };
         self.last = Some(drawn);
         drawn
+    }
+
+    fn befalls(&mut self, share: Ratio, correlation: Ratio) -> bool {
+        self.next(correlation.as_f64(), Random::unit) < share.as_f64()
+    }
+
+    fn loses(&mut self, loss: &Loss) -> bool {
+        let Some(bursts) = loss.bursts else {
+            return self.befalls(loss.loss, loss.correlation);
+        };
+        let turns = if self.bad { bursts.r } else { bursts.p };
+        self.bad ^= self.random.unit() < turns.as_f64();
+        let share = if self.bad {
+            bursts.bad_loss
+        } else {
+            bursts.good_loss
+        };
+        self.random.unit() < share.as_f64()
+    }
+
+    /// False when the packet is lost.
+    fn meet(&mut self, fault: PacketFault, now: Moment, bytes: u64, passing: &mut Passing) -> bool {
+        match fault {
+            PacketFault::Duplicate {
+                duplicate,
+                correlation,
+            } => passing.twice |= self.befalls(duplicate, correlation),
+            PacketFault::Corrupt {
+                corrupt,
+                correlation,
+            } => {
+                let befalls = self.befalls(corrupt, correlation);
+                let bit = self.random.below(u64::from(u32::MAX));
+                passing.flipped = passing.flipped.or(befalls.then_some(bit));
+            }
+            PacketFault::Reorder {
+                latency,
+                reorder,
+                correlation,
+                gap,
+            } => {
+                let candidate = self.since >= gap.saturating_sub(1);
+                if candidate && self.befalls(reorder, correlation) {
+                    self.since = 0;
+                } else {
+                    self.since = self.since.saturating_add(1);
+                    passing.add(self.number, latency);
+                }
+            }
+            PacketFault::Bandwidth {
+                rate,
+                buffer,
+                limit,
+            } => {
+                // A link that was idle has saved up at most `buffer` bytes.
+                let credit = rate.time_of(buffer.0);
+                let earliest = Moment(now.0.saturating_sub(credit.as_nanos()));
+                let begins = self.busy_until.max(earliest);
+                if rate.bytes_in(begins.since(now)) > limit.0 as f64 {
+                    return false;
+                }
+                self.busy_until = begins.after(rate.time_of(bytes));
+                passing.add(self.number, self.busy_until.since(now));
+            }
+        }
+        true
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::host_fault::HostFault;
+use crate::packet_fault::{GilbertElliott, PacketFault};
 use crate::units::{Duration, Ratio};
 
 /// Identity of one injection in one trial: the fault's name and its occurrence, counted from 0.
@@ -68,6 +69,16 @@ pub enum FaultKind {
     /// Disk or clock of the selected nodes fail them.
     #[serde(untagged)]
     Host(HostFault),
+    /// Packets of the links are doubled, altered, overtaken or held up.
+    #[serde(untagged)]
+    Packets {
+        /// How.
+        #[serde(flatten)]
+        fault: PacketFault,
+        /// Which links of the selected nodes.
+        #[serde(flatten)]
+        links: LinkSelection,
+    },
 }
 
 impl FaultKind {
@@ -81,6 +92,7 @@ impl FaultKind {
             FaultKind::Delay { .. } => "delay",
             FaultKind::Loss { .. } => "loss",
             FaultKind::Host(fault) => fault.name(),
+            FaultKind::Packets { fault, .. } => fault.name(),
         }
     }
 
@@ -91,7 +103,27 @@ impl FaultKind {
             | FaultKind::Pause {}
             | FaultKind::Restart {}
             | FaultKind::Host(_) => false,
-            FaultKind::Partition { .. } | FaultKind::Delay { .. } | FaultKind::Loss { .. } => true,
+            FaultKind::Partition { .. }
+            | FaultKind::Delay { .. }
+            | FaultKind::Loss { .. }
+            | FaultKind::Packets { .. } => true,
+        }
+    }
+}
+
+impl FaultKind {
+    /// What it does to each of its links, and which links of the selected nodes those are; `None`
+    /// for what does not act on chosen links (a partition's shape says more).
+    pub fn on_links(&self) -> Option<(LinkEffect, &LinkSelection)> {
+        match self {
+            FaultKind::Delay { delay, links } => Some((LinkEffect::Delay(*delay), links)),
+            FaultKind::Loss { loss, links } => Some((LinkEffect::Loss(*loss), links)),
+            FaultKind::Packets { fault, links } => Some((LinkEffect::Packets(*fault), links)),
+            FaultKind::Kill { .. }
+            | FaultKind::Pause {}
+            | FaultKind::Restart {}
+            | FaultKind::Partition { .. }
+            | FaultKind::Host(_) => None,
         }
     }
 }
@@ -182,11 +214,14 @@ pub enum Distribution {
 /// Random loss of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// Share of packets lost.
+    /// Share of packets lost, in the long run.
     pub loss: Ratio,
     /// How much a packet's fate is that of the packet before.
     #[serde(default)]
     pub correlation: Ratio,
+    /// They come in bursts; `loss` follows from this then, and there is no correlation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bursts: Option<GilbertElliott>,
 }
 
 /// Which links of the selected nodes a delay or loss acts on.
@@ -269,4 +304,6 @@ pub enum LinkEffect {
     Delay(Delay),
     /// Some of it does not arrive.
     Loss(Loss),
+    /// Some of it arrives twice, altered, out of order, or all of it at a rate.
+    Packets(PacketFault),
 }

@@ -16,6 +16,7 @@ pub mod history;
 pub mod host_fault;
 pub mod metric;
 pub mod node;
+pub mod packet_fault;
 pub mod plan;
 pub mod random;
 pub mod range;

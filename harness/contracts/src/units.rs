@@ -173,6 +173,74 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// How much a link carries, in bits a second; written `"10mbit"`, as tc does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate(u64);
+
+const RATE_UNITS: [(&str, u64); 8] = [
+    ("bit", 1),
+    ("kbit", 1_000),
+    ("mbit", 1_000_000),
+    ("gbit", 1_000_000_000),
+    ("bit/s", 1),
+    ("kbit/s", 1_000),
+    ("Mbit/s", 1_000_000),
+    ("Gbit/s", 1_000_000_000),
+];
+
+impl Rate {
+    /// Bits a second; `None` for a link that carries nothing.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        (bits > 0).then_some(Rate(bits))
+    }
+
+    /// Bits a second; above zero.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// How long so many bytes take.
+    pub fn time_of(self, bytes: u64) -> Duration {
+        let nanos = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(self.0);
+        Duration(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How many bytes pass in that time.
+    pub fn bytes_in(self, time: Duration) -> f64 {
+        self.0 as f64 / 8.0 * time.as_secs_f64()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_scaled(text, &RATE_UNITS)
+            .and_then(Rate::from_bits)
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                quantity: "rate",
+                example: "\"512kbit\" or \"10mbit\" (bits a second)",
+            })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = [
+            ("gbit", 1_000_000_000),
+            ("mbit", 1_000_000),
+            ("kbit", 1_000),
+        ]
+        .into_iter()
+        .find(|(_, scale)| self.0.is_multiple_of(*scale));
+        match exact {
+            Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
+            None => write!(f, "{}bit", self.0),
+        }
+    }
+}
+
 /// A share between 0 and 1, written `"1%"` or as the plain number `0.01`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
 pub struct Ratio(f64);
@@ -250,6 +318,7 @@ macro_rules! serde_as_text {
 
 serde_as_text!(Duration);
 serde_as_text!(Bytes);
+serde_as_text!(Rate);
 
 impl Serialize for Ratio {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use shakedown_contracts::catalogue::{self, Availability};
 use shakedown_contracts::event::AFTER_EVENTS;
 use shakedown_contracts::fault::{
-    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss, PartitionShape, Selector,
+    Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, PartitionShape, Selector,
 };
 use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Stage, Target};
 use shakedown_contracts::strategy::Replication;
@@ -13,7 +13,7 @@ use shakedown_contracts::units::Duration;
 
 use crate::problem::Log;
 use crate::reader::{TableReader, quoted};
-use crate::{host_fault, partition, selector, suggestion};
+use crate::{host_fault, packet_fault, partition, selector, suggestion};
 
 /// Names that faults may speak of.
 #[derive(Debug)]
@@ -172,9 +172,19 @@ fn read_kind(
             links: read_links(table, endpoints),
         },
         "loss" => FaultKind::Loss {
-            loss: read_loss(table),
+            loss: packet_fault::read_loss(table),
             links: read_links(table, endpoints),
         },
+        "duplicate" | "reorder" | "corrupt" | "bandwidth" => {
+            let (fault, links) = (
+                packet_fault::read(table, kind),
+                read_links(table, endpoints),
+            );
+            FaultKind::Packets {
+                fault: fault?,
+                links,
+            }
+        }
         _ => FaultKind::Host(host_fault::read(table, kind)?),
     };
     Some((
@@ -218,24 +228,6 @@ fn read_delay(table: &TableReader<'_>) -> Delay {
         jitter,
         correlation,
         distribution,
-    }
-}
-
-fn read_loss(table: &TableReader<'_>) -> Loss {
-    if !table.has("loss") {
-        table.missing("loss", "say how many packets are lost: `loss = \"5%\"`");
-    }
-    let loss = table.ratio("loss");
-    if loss.is_some_and(|loss| loss.as_f64() == 0.0) {
-        table.invalid(
-            "loss",
-            "a loss of 0% has no effect",
-            "give a share such as \"5%\"",
-        );
-    }
-    Loss {
-        loss: loss.unwrap_or_default(),
-        correlation: table.ratio("correlation").unwrap_or_default(),
     }
 }
 
@@ -466,12 +458,13 @@ fn check_behind_balancer(root: &TableReader<'_>, planned: &Planned, target: &Tar
     let companion = |name: &String| target.companions.iter().any(|one| one.name == *name);
     let names_balancer = matches!(nodes, Selector::Names(names) if names.iter().any(companion));
     let between_backends = match &planned.fault.kind {
-        FaultKind::Delay { links, .. } | FaultKind::Loss { links, .. } => links.peers.is_empty(),
         FaultKind::Partition { shape, .. } => !matches!(
             shape,
             PartitionShape::Grudge(_) | PartitionShape::FromTo { .. }
         ),
-        _ => false,
+        kind => kind
+            .on_links()
+            .is_some_and(|(_, links)| links.peers.is_empty()),
     };
     if between_backends && !names_balancer {
         let message = format!("`{name}` leaves alone the links between balancer and backends");

@@ -17,6 +17,7 @@ mod host_fault;
 mod nemesis;
 mod node_kind;
 mod overlay;
+mod packet_fault;
 mod partition;
 mod phases;
 mod problem;

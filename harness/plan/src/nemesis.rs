@@ -12,9 +12,10 @@ use shakedown_contracts::fault::{
     PartitionShape, Selector,
 };
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
+use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::plan::{Fault, Injection, Phases, Stage, Start, Trial};
 use shakedown_contracts::random::Random;
-use shakedown_contracts::units::{Duration, Ratio};
+use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
 use crate::fault::{self, Endpoints, Planned, Timing};
 use crate::reader::{TableReader, find_available};
@@ -166,7 +167,12 @@ fn default_fault(kind: &str) -> Fault {
             loss: Loss {
                 loss: ratio(0.2),
                 correlation: ratio(0.0),
+                bursts: None,
             },
+            links: links(),
+        },
+        "duplicate" | "reorder" | "corrupt" | "bandwidth" => FaultKind::Packets {
+            fault: default_packet_fault(kind),
             links: links(),
         },
         _ => FaultKind::Host(default_host_fault(kind)),
@@ -175,6 +181,31 @@ fn default_fault(kind: &str) -> Fault {
         name: format!("nemesis-{kind}"),
         kind: fault,
         nodes: Selector::One,
+    }
+}
+
+fn default_packet_fault(kind: &str) -> PacketFault {
+    let ratio = |share| Ratio::new(share).expect("a constant between 0 and 1");
+    match kind {
+        "duplicate" => PacketFault::Duplicate {
+            duplicate: ratio(0.1),
+            correlation: ratio(0.0),
+        },
+        "reorder" => PacketFault::Reorder {
+            latency: Duration::from_millis(10),
+            reorder: ratio(0.25),
+            correlation: ratio(0.0),
+            gap: 1,
+        },
+        "corrupt" => PacketFault::Corrupt {
+            corrupt: ratio(0.05),
+            correlation: ratio(0.0),
+        },
+        _ => PacketFault::Bandwidth {
+            rate: Rate::from_bits(1_000_000).expect("above zero"),
+            buffer: Bytes(16 << 10),
+            limit: Bytes(50_000),
+        },
     }
 }
 

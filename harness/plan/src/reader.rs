@@ -228,7 +228,8 @@ impl<'t> TableReader<'t> {
         None
     }
 
-    fn quantity<T>(&self, key: &'static str) -> Option<Placed<T>>
+    /// A quantity with its unit.
+    pub fn quantity<T>(&self, key: &'static str) -> Option<Placed<T>>
     where
         T: FromStr<Err = QuantityError>,
     {

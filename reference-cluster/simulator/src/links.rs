@@ -107,13 +107,15 @@ impl Links {
             Some(CutBehavior::Reject) => return Passage::Refused,
             None => {}
         }
-        let Some(parts) = trouble.fate.next_packet() else {
+        let passing = trouble.fate.next_packet(now, 0);
+        // Whoever receives an altered packet sees that its checksum is wrong, and drops it.
+        let Some(passing) = passing.filter(|passing| passing.flipped.is_none()) else {
             return Passage::Lost;
         };
         let held = Held {
             packet: packet.clone(),
             since: now,
-            parts,
+            parts: passing.parts,
         };
         let due = held.due();
         if due <= now {
@@ -180,7 +182,7 @@ impl Trouble {
         self.fate.set(seed, link, &self.effects);
         let cuts = self.effects.values().filter_map(|effect| match effect {
             LinkEffect::Cut(behavior) => Some(*behavior),
-            LinkEffect::Delay(_) | LinkEffect::Loss(_) => None,
+            LinkEffect::Delay(_) | LinkEffect::Loss(_) | LinkEffect::Packets(_) => None,
         });
         self.cut = cuts.reduce(|one, other| match (one, other) {
             (CutBehavior::Reject, CutBehavior::Reject) => CutBehavior::Reject,

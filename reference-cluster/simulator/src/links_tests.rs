@@ -108,7 +108,11 @@ fn a_lossy_link_loses_its_share() {
     apply(
         &mut links,
         "lossy",
-        LinkEffect::Loss(Loss { loss, correlation }),
+        LinkEffect::Loss(Loss {
+            loss,
+            correlation,
+            bursts: None,
+        }),
     );
     let lost = (0..10_000)
         .filter(|n| links.pass(WAY, Moment(*n), &PACKET) == Passage::Lost)

@@ -130,6 +130,7 @@ impl Chaos {
             LinkEffect::Loss(Loss {
                 loss: Ratio::new(0.2).expect("a share"),
                 correlation: Ratio::default(),
+                bursts: None,
             })
         };
         let name = self.name("trouble");

@@ -4,6 +4,8 @@
 //! injection, and a heal under which other faults go on. Where a cut hides the rest, that is said
 //! and nothing is claimed. Judgements are pure functions of what was seen.
 
+pub(super) mod packets;
+
 use std::collections::BTreeMap;
 
 use shakedown_contracts::event::{Achieved, Evidence};
@@ -12,7 +14,7 @@ use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use crate::faults::{Observation, Unverified};
-use crate::netlink::nftables::Set;
+use crate::netlink::nftables::{Counted, Set};
 use crate::network_agent::links::{Links, LinksError};
 use crate::network_agent::probes::Arrivals;
 use crate::network_agent::union::Union;
@@ -150,13 +152,17 @@ fn judge_arrivals(seen: &BTreeMap<Link, Arrivals>) -> Result<Seen, Unverified> {
 
 /// Packets are as late as all faults together make them, on each link.
 pub(super) fn latency(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+    latency_by(host, links, MEAN_PROBES)
+}
+
+fn latency_by(host: &mut Links, links: &[Link], probes: u32) -> Result<Seen, Unverified> {
     let open = Open::of(host, links);
     if open.links.is_empty() {
         return Ok(open.tell(Seen::default()));
     }
     let worst = open.unions.values().map(Union::lost_share);
     let passes = 1.0 - worst.fold(0.0, f64::max);
-    let rounds = ((f64::from(MEAN_PROBES) / passes).ceil() as u32).min(PROBES_MAX);
+    let rounds = ((f64::from(probes) / passes).ceil() as u32).min(PROBES_MAX);
     let look = || through_the_queue(host, &open, rounds);
     latency_in_one_of_some_looks(&open.unions, look).map(|seen| open.tell(seen))
 }
@@ -210,7 +216,7 @@ fn judge_latency(
         let chance = STANDARD_ERRORS * union.mean_error_ms(arrivals.times.len());
         let (least, most) = (
             expected - chance - EARLINESS_MS,
-            expected + chance + LATENESS_MS,
+            expected + chance + lateness_ms(union),
         );
         let reason = || {
             format!(
@@ -233,9 +239,14 @@ fn judge_latency(
     }
     let links = unions.len() as f64;
     let achieved = means / links;
+    let overtaken: u32 = seen.values().map(|arrivals| arrivals.overtaken).sum();
+    let overtaken = match overtaken {
+        0 => String::new(),
+        some => format!(", {some} after one that was sent later"),
+    };
     Ok(Seen {
         observed: format!(
-            "{arrived} of {sent} probes on {links} links arrived, {achieved:.2} ms late in the mean"
+            "{arrived} of {sent} probes on {links} links arrived, {achieved:.2} ms late in the mean{overtaken}"
         ),
         achieved: vec![Achieved {
             name: "latency".to_owned(),
@@ -244,6 +255,14 @@ fn judge_latency(
             unit: "ms".to_owned(),
         }],
     })
+}
+
+/// A narrow link holds packets up by as much as is sent over it.
+fn lateness_ms(union: &Union) -> f64 {
+    match union.is_narrow() {
+        true => f64::INFINITY,
+        false => LATENESS_MS,
+    }
 }
 
 /// As many packets are lost as all faults together make.
@@ -308,9 +327,9 @@ fn through_the_queue(
     let before = host.counts(Set::Slow)?;
     let seen = host.probe(&open.links, rounds, open.patience())?;
     let after = host.counts(Set::Slow)?;
-    let count = |counts: &BTreeMap<Link, u64>, link| counts.get(link).copied().unwrap_or(0);
+    let packets = |counts: &Counts, link| counts.get(link).copied().unwrap_or_default().packets;
     for (link, union) in &open.unions {
-        let counted = count(&after, link).saturating_sub(count(&before, link));
+        let counted = packets(&after, link).saturating_sub(packets(&before, link));
         if union.is_slow() && counted < u64::from(rounds) {
             return Err(unverified(format!(
                 "only {counted} of {rounds} probes from {} to {} went through the agent",
@@ -320,6 +339,8 @@ fn through_the_queue(
     }
     Ok(seen)
 }
+
+type Counts = BTreeMap<Link, Counted>;
 
 /// Losses of the agent's own queue, which nobody asked for.
 pub(super) fn overflows(host: &Links, before: u64, seen: &mut Seen) -> Result<(), Unverified> {

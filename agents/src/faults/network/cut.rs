@@ -128,7 +128,10 @@ type Counts = BTreeMap<Link, u64>;
 fn counts(host: &mut Links) -> Result<Counts, LinksError> {
     let mut counts = host.counts(Set::Refuse)?;
     counts.extend(host.counts(Set::Cut)?);
-    Ok(counts)
+    let counts = counts.into_iter();
+    Ok(counts
+        .map(|(link, counted)| (link, counted.packets))
+        .collect())
 }
 
 fn judge(
@@ -211,6 +214,7 @@ mod tests {
             let arrivals = Arrivals {
                 sent: PROBES,
                 times: vec![Duration::from_micros(20); arrived],
+                ..Arrivals::default()
             };
             judge(
                 &BTreeMap::from([(&link, counted)]),

@@ -1,20 +1,33 @@
-//! Faults of links: one file each, one line in [`fault`]. `confirm` sees what links do.
+//! Faults of links: one file each, one line in [`fault`]. `confirm` sees what links do; `queued` is
+//! what all have in common whose packets pass through the agent.
 
+mod bandwidth;
 mod confirm;
+mod corrupt;
 mod cut;
 mod delay;
+mod duplicate;
 mod loss;
+mod queued;
+mod reorder;
 
 use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
+use shakedown_contracts::packet_fault::PacketFault;
 
+use self::queued::Queued;
 use super::Fault;
 use crate::network_agent::links::Links;
 
 /// The registry.
 pub fn fault(effect: LinkEffect, links: Vec<Link>, id: FaultId) -> Box<dyn Fault<Links>> {
-    match effect {
-        LinkEffect::Cut(behavior) => Box::new(cut::Cut::new(id, links, behavior)),
-        LinkEffect::Delay(delay) => Box::new(delay::Slow::new(id, links, delay)),
-        LinkEffect::Loss(loss) => Box::new(loss::Lossy::new(id, links, loss)),
-    }
+    let look = match effect {
+        LinkEffect::Cut(behavior) => return Box::new(cut::Cut::new(id, links, behavior)),
+        LinkEffect::Delay(_) => delay::LOOK,
+        LinkEffect::Loss(_) => loss::LOOK,
+        LinkEffect::Packets(PacketFault::Duplicate { .. }) => duplicate::LOOK,
+        LinkEffect::Packets(PacketFault::Corrupt { .. }) => corrupt::LOOK,
+        LinkEffect::Packets(PacketFault::Reorder { .. }) => reorder::LOOK,
+        LinkEffect::Packets(PacketFault::Bandwidth { .. }) => bandwidth::LOOK,
+    };
+    Box::new(Queued::new(id, links, effect, look))
 }

@@ -66,7 +66,10 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
         FaultKind::Restart {} => Some(false),
         // The node is there and can do nothing: whoever cannot tell has missed a failure.
         FaultKind::Host(HostFault::DiskHang {}) => Some(true),
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Host(_) => None,
+        FaultKind::Delay { .. }
+        | FaultKind::Loss { .. }
+        | FaultKind::Packets { .. }
+        | FaultKind::Host(_) => None,
     }
 }
 

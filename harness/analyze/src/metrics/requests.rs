@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::FaultKind;
 use shakedown_contracts::plan::WorkloadKind;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
@@ -85,10 +84,7 @@ fn latencies(trial: &Trial<'_>, samples: &mut Samples) {
 fn imbalance(trial: &Trial<'_>, samples: &mut Samples) {
     let taken_away = |node: &String| {
         trial.timeline.injected.iter().any(|injected| {
-            let slow_only = matches!(
-                injected.fault.kind,
-                FaultKind::Delay { .. } | FaultKind::Loss { .. }
-            );
+            let slow_only = injected.fault.kind.on_links().is_some();
             !slow_only && injected.nodes.contains(node)
         })
     };

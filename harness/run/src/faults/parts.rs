@@ -150,22 +150,14 @@ pub fn resolve(
                 groups: vec![vec![on_links(cut.links, effect)]],
             })
         }
-        FaultKind::Delay { delay, links } => {
+        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Packets { .. } => {
             let nodes = select()?;
+            let chosen = fault.kind.on_links();
+            let (effect, links) = chosen.ok_or("the fault acts on no links")?;
             let links = topology.links_of(&nodes, links, view)?;
-            let part = on_links(links, LinkEffect::Delay(*delay));
             Ok(Resolved {
                 nodes,
-                groups: vec![vec![part]],
-            })
-        }
-        FaultKind::Loss { loss, links } => {
-            let nodes = select()?;
-            let links = topology.links_of(&nodes, links, view)?;
-            let part = on_links(links, LinkEffect::Loss(*loss));
-            Ok(Resolved {
-                nodes,
-                groups: vec![vec![part]],
+                groups: vec![vec![on_links(links, effect)]],
             })
         }
     }

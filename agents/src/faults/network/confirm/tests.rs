@@ -25,6 +25,7 @@ fn loss(share: f64, correlation: f64) -> LinkEffect {
     LinkEffect::Loss(Loss {
         loss: Ratio::new(share).expect("a share"),
         correlation: Ratio::new(correlation).expect("a share"),
+        bursts: None,
     })
 }
 
@@ -33,6 +34,7 @@ fn arrivals(sent: u32, arrived: usize, ms: f64) -> Arrivals {
     Arrivals {
         sent,
         times: vec![time; arrived],
+        ..Arrivals::default()
     }
 }
 

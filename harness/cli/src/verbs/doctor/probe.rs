@@ -17,7 +17,8 @@ use shakedown_contracts::fault::{
     CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
 };
 use shakedown_contracts::frame::{self, Decoder};
-use shakedown_contracts::units::{Duration, Ratio};
+use shakedown_contracts::packet_fault::PacketFault;
+use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
 use super::Finding;
 
@@ -41,11 +42,7 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
             ProcessFault::Restart,
         ),
     ];
-    let links = [
-        ("partition", LinkEffect::Cut(CutBehavior::Drop)),
-        ("delay", LinkEffect::Delay(ten_milliseconds())),
-        ("loss", LinkEffect::Loss(a_fifth())),
-    ];
+    let links = link_effects();
     findings.extend(links.map(|(fault, effect)| try_link(&mut network.agent, fault, effect)));
     let _ = network.agent.tell(&NetworkOrder::Shutdown);
     network.agent.end();
@@ -53,28 +50,60 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
 }
 
 fn nothing_works(reason: &str) -> Vec<Finding> {
-    ["kill", "pause", "restart", "partition", "delay", "loss"]
+    let links = link_effects().map(|(fault, _)| fault);
+    ["kill", "pause", "restart"]
+        .into_iter()
+        .chain(links)
         .map(|fault| Finding {
             fault,
             result: Err(reason.to_owned()),
         })
-        .into()
+        .collect()
 }
 
-fn ten_milliseconds() -> Delay {
-    Delay {
-        latency: Duration::from_millis(10),
+/// Each fault of links, small enough to be over in a moment.
+fn link_effects() -> [(&'static str, LinkEffect); 7] {
+    let (none, fifth) = (Ratio::default(), Ratio::new(0.2).unwrap_or_default());
+    let latency = Duration::from_millis(10);
+    let delay = Delay {
+        latency,
         jitter: Duration::ZERO,
-        correlation: Ratio::default(),
+        correlation: none,
         distribution: Distribution::default(),
-    }
-}
-
-fn a_fifth() -> Loss {
-    Loss {
-        loss: Ratio::new(0.2).expect("0.2 is a share"),
-        correlation: Ratio::default(),
-    }
+    };
+    let loss = Loss {
+        loss: fifth,
+        correlation: none,
+        bursts: None,
+    };
+    let duplicate = PacketFault::Duplicate {
+        duplicate: fifth,
+        correlation: none,
+    };
+    let reorder = PacketFault::Reorder {
+        latency,
+        reorder: fifth,
+        correlation: none,
+        gap: 1,
+    };
+    let corrupt = PacketFault::Corrupt {
+        corrupt: fifth,
+        correlation: none,
+    };
+    let bandwidth = PacketFault::Bandwidth {
+        rate: Rate::from_bits(10_000_000).expect("above zero"),
+        buffer: Bytes(16 << 10),
+        limit: Bytes(1 << 20),
+    };
+    [
+        ("partition", LinkEffect::Cut(CutBehavior::Drop)),
+        ("delay", LinkEffect::Delay(delay)),
+        ("loss", LinkEffect::Loss(loss)),
+        ("duplicate", LinkEffect::Packets(duplicate)),
+        ("reorder", LinkEffect::Packets(reorder)),
+        ("corrupt", LinkEffect::Packets(corrupt)),
+        ("bandwidth", LinkEffect::Packets(bandwidth)),
+    ]
 }
 
 /// Ledgers and logs of the trial run of the doctor, gone when it is.
