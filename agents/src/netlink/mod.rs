@@ -2,12 +2,13 @@
 //!
 //! No `ip`, `nft` or `tc` program is run: a change takes microseconds instead of tens of
 //! milliseconds, and nothing has to be installed. `route` wires interfaces, `nftables` rules
-//! packets, `queue` takes packets to user space. Formats: linux/netlink.h and the headers named
+//! packets, `queue` takes packets to user space, `sockets` ends connections. Formats: linux/netlink.h and the headers named
 //! in each file.
 
 pub mod nftables;
 pub mod queue;
 pub mod route;
+pub mod sockets;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

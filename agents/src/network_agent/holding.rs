@@ -40,6 +40,7 @@ impl Ruling {
             LinkEffect::Packets(PacketFault::Bandwidth { .. }) => Copied::Headers,
             LinkEffect::Packets(PacketFault::Reorder { .. })
             | LinkEffect::Cut(_)
+            | LinkEffect::Reset
             | LinkEffect::Delay(_)
             | LinkEffect::Loss(_) => Copied::Nothing,
         });

@@ -42,6 +42,7 @@ impl Union {
                 LinkEffect::Delay(delay) => union.delays.push(*delay),
                 LinkEffect::Loss(loss) => union.losses.push(*loss),
                 LinkEffect::Packets(fault) => union.packets.push(*fault),
+                LinkEffect::Reset => {}
             }
         }
         union

@@ -2,6 +2,7 @@
 //! what datagrams and streams of endpoints see.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
@@ -32,6 +33,10 @@ pub const TESTS: &[Test] = &[
         narrow,
     ),
     ("doubled_and_delayed_packets_are_both", doubled_and_delayed),
+    (
+        "a_reset_ends_live_connections_and_hinders_no_new_one",
+        reset,
+    ),
 ];
 
 fn ratio(share: f64) -> Ratio {
@@ -212,4 +217,37 @@ fn doubled_and_delayed() {
     assert!(achieved(&healed) < 2.0, "{healed:?}");
     let healed = agent.heal("twice");
     assert_eq!(achieved(&healed), 0.0, "{healed:?}");
+}
+
+fn reset() {
+    let mut agent = Agent::new();
+    let listener = agent.inside("n2", || TcpListener::bind(target("n2", 0)).unwrap());
+    let server = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&server, LIMIT.into()).unwrap();
+    let [mut n1, mut n3] = ["n1", "n3"].map(|name| agent.inside(name, connect));
+    let ends = [listener.accept().unwrap(), listener.accept().unwrap()];
+    let [mut to_n1, mut to_n3] = ends.map(|(stream, _)| stream);
+    if to_n1.peer_addr().unwrap() != n1.local_addr().unwrap() {
+        std::mem::swap(&mut to_n1, &mut to_n3);
+    }
+    let evidence = agent.inject("reset", &[link("n1", "n2")], LinkEffect::Reset);
+    assert_eq!(achieved(&evidence), 1.0, "{evidence:?}");
+    let error = n1.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    let error = to_n1.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    // The other client's lives.
+    n3.write_all(b"?").unwrap();
+    to_n3.read_exact(&mut [0; 1]).unwrap();
+    agent.heal("reset");
+    agent.inside("n1", connect);
+    listener.accept().unwrap();
+
+    // n2 and n3 have spoken, but n1 and n3 never did: where nothing lives, nothing was done.
+    let nothing = agent.try_inject("again", &[link("n3", "n1")], LinkEffect::Reset);
+    assert!(
+        nothing
+            .unwrap_err()
+            .contains("no TCP connection lived on n3→n1")
+    );
 }

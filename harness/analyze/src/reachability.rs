@@ -100,6 +100,7 @@ pub fn separates(injected: &Injected<'_>, nodes: &[String], one: &str, other: &s
         FaultKind::Delay { .. }
         | FaultKind::Loss { .. }
         | FaultKind::Packets { .. }
+        | FaultKind::Reset { .. }
         | FaultKind::Host(_) => false,
     }
 }

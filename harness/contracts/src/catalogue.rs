@@ -86,7 +86,7 @@ pub const FAULTS: &[Choice] = &[
     now("reorder", "packets overtake each other"),
     now("corrupt", "packets arrive altered"),
     on_processes("bandwidth", "links become narrow"),
-    not_yet("reset", "live connections are cut"),
+    on_processes("reset", "live connections are cut"),
     not_yet("dns", "names do not resolve"),
     simulated("disk-hang", "no disk operation completes"),
     simulated("disk-latency", "the disk is slow"),

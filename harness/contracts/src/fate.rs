@@ -89,7 +89,7 @@ impl Fate {
                     passing.add(stream.number, with_deviation(&delay, draw));
                 }
                 LinkEffect::Packets(fault) => lost |= !stream.meet(fault, now, bytes, &mut passing),
-                LinkEffect::Cut(_) => {}
+                LinkEffect::Cut(_) | LinkEffect::Reset => {}
             }
         }
         (!lost).then_some(passing)

@@ -66,6 +66,12 @@ pub enum FaultKind {
         #[serde(flatten)]
         links: LinkSelection,
     },
+    /// Live connections over the links end.
+    Reset {
+        /// Which links of the selected nodes; the connections end at the senders'.
+        #[serde(flatten)]
+        links: LinkSelection,
+    },
     /// Disk or clock of the selected nodes fail them.
     #[serde(untagged)]
     Host(HostFault),
@@ -91,6 +97,7 @@ impl FaultKind {
             FaultKind::Partition { .. } => "partition",
             FaultKind::Delay { .. } => "delay",
             FaultKind::Loss { .. } => "loss",
+            FaultKind::Reset { .. } => "reset",
             FaultKind::Host(fault) => fault.name(),
             FaultKind::Packets { fault, .. } => fault.name(),
         }
@@ -106,12 +113,18 @@ impl FaultKind {
             FaultKind::Partition { .. }
             | FaultKind::Delay { .. }
             | FaultKind::Loss { .. }
+            | FaultKind::Reset { .. }
             | FaultKind::Packets { .. } => true,
         }
     }
 }
 
 impl FaultKind {
+    /// Whether it is over at once, so that it has no duration.
+    pub fn is_instant(&self) -> bool {
+        matches!(self, FaultKind::Restart {} | FaultKind::Reset { .. })
+    }
+
     /// What it does to each of its links, and which links of the selected nodes those are; `None`
     /// for what does not act on chosen links (a partition's shape says more).
     pub fn on_links(&self) -> Option<(LinkEffect, &LinkSelection)> {
@@ -119,6 +132,7 @@ impl FaultKind {
             FaultKind::Delay { delay, links } => Some((LinkEffect::Delay(*delay), links)),
             FaultKind::Loss { loss, links } => Some((LinkEffect::Loss(*loss), links)),
             FaultKind::Packets { fault, links } => Some((LinkEffect::Packets(*fault), links)),
+            FaultKind::Reset { links } => Some((LinkEffect::Reset, links)),
             FaultKind::Kill { .. }
             | FaultKind::Pause {}
             | FaultKind::Restart {}
@@ -304,6 +318,8 @@ pub enum LinkEffect {
     Delay(Delay),
     /// Some of it does not arrive.
     Loss(Loss),
+    /// Live connections end.
+    Reset,
     /// Some of it arrives twice, altered, out of order, or all of it at a rate.
     Packets(PacketFault),
 }

@@ -295,7 +295,7 @@ fn injection_line(plan: &Plan, injection: &Injection) -> String {
         .faults
         .iter()
         .find(|fault| fault.name == injection.fault);
-    let restart = fault.is_some_and(|fault| matches!(fault.kind, FaultKind::Restart {}));
+    let restart = fault.is_some_and(|fault| fault.kind.is_instant());
     let name = match injection.occurrence {
         0 => injection.fault.clone(),
         again => format!("{}#{again}", injection.fault),

@@ -175,6 +175,9 @@ fn read_kind(
             loss: packet_fault::read_loss(table),
             links: read_links(table, endpoints),
         },
+        "reset" => FaultKind::Reset {
+            links: read_links(table, endpoints),
+        },
         "duplicate" | "reorder" | "corrupt" | "bandwidth" => {
             let (fault, links) = (
                 packet_fault::read(table, kind),
@@ -254,9 +257,19 @@ fn read_links(table: &TableReader<'_>, endpoints: &Endpoints) -> LinkSelection {
 }
 
 fn read_timing(table: &TableReader<'_>, kind: &str, phases: &Phases) -> (Timing, Option<Duration>) {
-    let duration = if kind == "restart" && table.has("duration") {
-        let message = "a restart has no duration: the node is started again at once";
-        table.invalid("duration", message, "leave it out, or use kind \"kill\"");
+    let instant = match kind {
+        "restart" => Some((
+            "a restart has no duration: the node is started again at once",
+            "leave it out, or use kind \"kill\"",
+        )),
+        "reset" => Some((
+            "a reset has no duration: connections end at once, and new ones are not hindered",
+            "leave it out, or use kind \"partition\"",
+        )),
+        _ => None,
+    };
+    let duration = if let Some((message, hint)) = instant.filter(|_| table.has("duration")) {
+        table.invalid("duration", message, hint);
         None
     } else {
         table
@@ -402,7 +415,7 @@ fn window(planned: &Planned, phases: &Phases) -> Option<(Duration, Duration)> {
     };
     let latest = at.saturating_add(jitter);
     let end = match (&planned.fault.kind, planned.duration) {
-        (FaultKind::Restart {}, _) => latest,
+        (kind, _) if kind.is_instant() => latest,
         (_, Some(duration)) => latest.saturating_add(duration),
         (_, None) => phases.fault,
     };

@@ -171,6 +171,7 @@ fn default_fault(kind: &str) -> Fault {
             },
             links: links(),
         },
+        "reset" => FaultKind::Reset { links: links() },
         "duplicate" | "reorder" | "corrupt" | "bandwidth" => FaultKind::Packets {
             fault: default_packet_fault(kind),
             links: links(),
@@ -246,12 +247,12 @@ impl Nemesis {
             };
             let begin = Duration::from_nanos(self.interval.as_nanos().saturating_mul(slot));
             let occurrence = occurrences.entry(&planned.fault.name).or_default();
-            let restart = matches!(planned.fault.kind, FaultKind::Restart {});
+            let instant = planned.fault.kind.is_instant();
             injections.push(Injection {
                 fault: planned.fault.name.clone(),
                 occurrence: *occurrence,
                 start: Start::At(begin.saturating_add(crate::schedule::jitter(&mut random, half))),
-                duration: (!restart).then_some(half),
+                duration: (!instant).then_some(half),
             });
             *occurrence += 1;
         }

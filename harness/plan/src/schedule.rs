@@ -3,7 +3,6 @@
 //! Streams are keyed by trial and fault, so that removing one fault changes no other's draw, and
 //! the variants of an experiment meet the same schedules.
 
-use shakedown_contracts::fault::FaultKind;
 use shakedown_contracts::plan::{Injection, Phases, Start, Trial};
 use shakedown_contracts::random::Random;
 use shakedown_contracts::units::Duration;
@@ -53,8 +52,8 @@ fn injection(trial_seed: u64, planned: &Planned) -> Option<Injection> {
         Timing::After(event) => Start::After(event.clone()),
         Timing::Drawn => return None,
     };
-    let restart = matches!(planned.fault.kind, FaultKind::Restart {});
-    let duration = planned.duration.filter(|_| !restart);
+    let instant = planned.fault.kind.is_instant();
+    let duration = planned.duration.filter(|_| !instant);
     Some(Injection {
         fault: name.clone(),
         occurrence: 0,

@@ -182,7 +182,10 @@ impl Trouble {
         self.fate.set(seed, link, &self.effects);
         let cuts = self.effects.values().filter_map(|effect| match effect {
             LinkEffect::Cut(behavior) => Some(*behavior),
-            LinkEffect::Delay(_) | LinkEffect::Loss(_) | LinkEffect::Packets(_) => None,
+            LinkEffect::Delay(_)
+            | LinkEffect::Loss(_)
+            | LinkEffect::Packets(_)
+            | LinkEffect::Reset => None,
         });
         self.cut = cuts.reduce(|one, other| match (one, other) {
             (CutBehavior::Reject, CutBehavior::Reject) => CutBehavior::Reject,

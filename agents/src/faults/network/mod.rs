@@ -10,6 +10,7 @@ mod duplicate;
 mod loss;
 mod queued;
 mod reorder;
+mod reset;
 
 use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
 use shakedown_contracts::packet_fault::PacketFault;
@@ -22,6 +23,7 @@ use crate::network_agent::links::Links;
 pub fn fault(effect: LinkEffect, links: Vec<Link>, id: FaultId) -> Box<dyn Fault<Links>> {
     let look = match effect {
         LinkEffect::Cut(behavior) => return Box::new(cut::Cut::new(id, links, behavior)),
+        LinkEffect::Reset => return Box::new(reset::Reset::new(id, links)),
         LinkEffect::Delay(_) => delay::LOOK,
         LinkEffect::Loss(_) => loss::LOOK,
         LinkEffect::Packets(PacketFault::Duplicate { .. }) => duplicate::LOOK,

@@ -64,6 +64,7 @@ fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
+        FaultKind::Reset { .. } => None,
         // The node is there and can do nothing: whoever cannot tell has missed a failure.
         FaultKind::Host(HostFault::DiskHang {}) => Some(true),
         FaultKind::Delay { .. }

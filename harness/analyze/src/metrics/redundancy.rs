@@ -13,7 +13,6 @@
 use std::collections::BTreeSet;
 
 use shakedown_contracts::event::Event;
-use shakedown_contracts::fault::FaultKind;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::verdict::Finding;
 
@@ -57,7 +56,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
             None => samples.never("recovery.redundancy", fault),
         }
         // A restart takes itself away.
-        if !matches!(injected.fault.kind, FaultKind::Restart {})
+        if !injected.fault.kind.is_instant()
             && let Some(repaired) = repaired(trial, injected)
         {
             let by_hand = restored.is_none_or(|at| at > repaired);

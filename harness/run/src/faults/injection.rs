@@ -235,8 +235,8 @@ impl Injection {
             nodes: self.nodes.clone(),
             evidence: join_evidence(evidence),
         };
-        if matches!(self.fault.kind, FaultKind::Restart {}) {
-            // The agent starts the node by itself; healing waits until it is ready.
+        if self.fault.kind.is_instant() {
+            // It is over by itself; healing waits until that is seen, as of a node that starts.
             self.heal_from(now);
         }
         let mut actions = vec![Action::Record(effective)];

@@ -150,7 +150,10 @@ pub fn resolve(
                 groups: vec![vec![on_links(cut.links, effect)]],
             })
         }
-        FaultKind::Delay { .. } | FaultKind::Loss { .. } | FaultKind::Packets { .. } => {
+        FaultKind::Delay { .. }
+        | FaultKind::Loss { .. }
+        | FaultKind::Packets { .. }
+        | FaultKind::Reset { .. } => {
             let nodes = select()?;
             let chosen = fault.kind.on_links();
             let (effect, links) = chosen.ok_or("the fault acts on no links")?;

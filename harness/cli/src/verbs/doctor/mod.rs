@@ -4,6 +4,7 @@
 //! two endpoints that nothing else can reach, injects each fault for a moment and prints what the
 //! agents verified.
 
+mod conversation;
 mod probe;
 
 use shakedown_contracts::catalogue::{Availability, FAULTS, STAGES};

@@ -21,9 +21,13 @@ use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
 use super::Finding;
+use super::conversation::Conversation;
 
 /// A stand-in node that is ready at once and then waits to be killed.
 const STAND_IN: &str = r#"echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
+
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
 /// Each fault of this version, tried once.
 pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
@@ -44,6 +48,7 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
     ];
     let links = link_effects();
     findings.extend(links.map(|(fault, effect)| try_link(&mut network.agent, fault, effect)));
+    findings.push(try_reset(&mut network));
     let _ = network.agent.tell(&NetworkOrder::Shutdown);
     network.agent.end();
     Ok(findings)
@@ -54,6 +59,7 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
     ["kill", "pause", "restart"]
         .into_iter()
         .chain(links)
+        .chain(["reset"])
         .map(|fault| Finding {
             fault,
             result: Err(reason.to_owned()),
@@ -190,28 +196,32 @@ impl Drop for Agent {
 
 struct Network {
     agent: Agent,
+    /// Of `n1`.
     namespace: PathBuf,
+    /// Of `n2`.
+    other: PathBuf,
 }
 
 fn network_agent(scratch: &Scratch) -> Result<Network, anyhow::Error> {
     let mut agent = Agent::start("network")?;
-    let endpoint = |name: &str, last| Endpoint {
+    let endpoint = |name: &str, address| Endpoint {
         name: name.to_owned(),
-        address: Ipv4Addr::new(10, 77, 0, last),
+        address,
     };
     agent.tell(&NetworkOrder::Hello {
         version: CONTROL_VERSION,
-        endpoints: vec![endpoint("n1", 1), endpoint("n2", 2)],
+        endpoints: vec![endpoint("n1", ADDRESS), endpoint("n2", OTHER_ADDRESS)],
         ledger: scratch.0.join("network"),
         seed: 1,
     })?;
     match agent.hear()? {
         NetworkReport::Ready { namespaces, .. } => {
-            let namespace = namespaces
-                .first()
-                .context("the network agent named no namespace")?;
+            let [one, other] = &namespaces[..] else {
+                bail!("the network agent named {} namespaces", namespaces.len());
+            };
             Ok(Network {
-                namespace: namespace.path.clone(),
+                namespace: one.path.clone(),
+                other: other.path.clone(),
                 agent,
             })
         }
@@ -249,6 +259,18 @@ fn try_link(agent: &mut Agent, fault: &'static str, effect: LinkEffect) -> Findi
     Finding {
         fault,
         result: injected_and_healed(hear(&inject), || hear(&heal)),
+    }
+}
+
+/// With a connection to reset.
+fn try_reset(network: &mut Network) -> Finding {
+    let other = (network.other.as_path(), OTHER_ADDRESS);
+    match Conversation::between(&network.namespace, other) {
+        Ok(_conversation) => try_link(&mut network.agent, "reset", LinkEffect::Reset),
+        Err(error) => Finding {
+            fault: "reset",
+            result: Err(format!("{error:#}")),
+        },
     }
 }
 
