@@ -1,13 +1,14 @@
 //! One nftables table that rules the links, owned by the socket that made it: it vanishes with its
 //! owner (linux/netfilter/nf_tables.h).
 //!
-//! The table holds three sets keyed by (incoming interface, outgoing interface), and a chain at
+//! The table holds four sets keyed by (incoming interface, outgoing interface), and a chain at
 //! the forward hook that looks a packet's pair up in each: `cut` drops it, `refuse` rejects it,
-//! `slow` hands it to user space. With empty sets the healthy path costs nothing measurable. Each
+//! `slow` and `late` hand it to user space. With empty sets the healthy path costs nothing measurable. Each
 //! element counts its packets; a fault's evidence is that count.
 
 use std::collections::BTreeMap;
 
+use super::queue::Lane;
 use super::{Message, NetlinkError, Socket, attributes};
 
 /// Netlink subsystem of nftables.
@@ -50,18 +51,21 @@ pub enum Set {
     Cut,
     /// They are refused: TCP reset, ICMP port unreachable.
     Refuse,
-    /// They go through the queue.
+    /// They go through the queue of packets with fates of their own.
     Slow,
+    /// They go through the queue of packets that all have the same fate.
+    Late,
 }
 
 impl Set {
-    const ALL: [Set; 3] = [Set::Cut, Set::Refuse, Set::Slow];
+    const ALL: [Set; 4] = [Set::Cut, Set::Refuse, Set::Slow, Set::Late];
 
     fn name(self) -> &'static str {
         match self {
             Set::Cut => "cut",
             Set::Refuse => "refuse",
             Set::Slow => "slow",
+            Set::Late => "late",
         }
     }
 }
@@ -122,18 +126,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Makes the table in the calling thread's namespace; slow packets go to `queue`.
+    /// Makes the table in the calling thread's namespace.
     ///
     /// # Errors
     /// [`NetlinkError`] when the kernel lacks nftables or both ways to queue.
-    pub fn create(queue: u16) -> Result<Self, NetlinkError> {
+    pub fn create() -> Result<Self, NetlinkError> {
         let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
         let mut last = None;
         for queue_mechanism in [QueueMechanism::Expression, QueueMechanism::Target] {
-            match socket.transaction(
-                "make the table of links",
-                batch(table(queue, queue_mechanism)),
-            ) {
+            match socket.transaction("make the table of links", batch(table(queue_mechanism))) {
                 Ok(()) => {
                     return Ok(Table {
                         socket,
@@ -287,7 +288,7 @@ fn batch(messages: Vec<Message>) -> Vec<Message> {
 }
 
 /// Table, sets, chain and rules.
-fn table(queue: u16, mechanism: QueueMechanism) -> Vec<Message> {
+fn table(mechanism: QueueMechanism) -> Vec<Message> {
     let mut messages = vec![
         message(NEW_TABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
             .text(attribute::TABLE_NAME, TABLE)
@@ -307,9 +308,11 @@ fn table(queue: u16, mechanism: QueueMechanism) -> Vec<Message> {
     messages.push(rule(CHAIN_REFUSED, unreachable));
     messages.push(rule(CHAIN, |list| drop_packet(if_in(list, Set::Cut))));
     messages.push(rule(CHAIN, |list| refuse(if_in(list, Set::Refuse))));
-    messages.push(rule(CHAIN, |list| {
-        to_queue(if_in(list, Set::Slow), queue, mechanism)
-    }));
+    for (set, lane) in [(Set::Slow, Lane::Each), (Set::Late, Lane::Whole)] {
+        messages.push(rule(CHAIN, |list| {
+            to_queue(if_in(list, set), lane.number(), mechanism)
+        }));
+    }
     messages
 }
 

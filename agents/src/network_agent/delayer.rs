@@ -1,4 +1,4 @@
-//! The thread that reads the packet queue and holds packets of slow links until they are due.
+//! The thread that reads the packet queues and holds packets of slow links until they are due.
 //!
 //! Its accuracy is its priority: real-time where the kernel allows it, else the highest nice value,
 //! else as it comes, and the agent says which. It waits with `ppoll`, whose timeout is exact to the
@@ -20,10 +20,8 @@ use super::priority::{Priority, take_priority};
 use crate::clock::now;
 use crate::netlink::NetlinkError;
 use crate::netlink::nftables::Pair;
-use crate::netlink::queue::{Arrival, Queue};
+use crate::netlink::queue::{Arrival, Lane, Queue};
 
-/// The queue's number; the namespace is the agent's own, so any is free.
-pub const QUEUE_NUMBER: u16 = 0;
 /// Real-time priority: above the agent's orders, so that a verification delays no packet.
 const FIFO_PRIORITY: i32 = 10;
 
@@ -71,7 +69,7 @@ impl Delayer {
         let wake = EventFd::from_flags(flags).map_err(system("making an eventfd"))?;
         let woken = wake.as_fd().try_clone_to_owned();
         let woken = woken.map_err(system("copying an eventfd"))?;
-        let queue = Queue::bind(QUEUE_NUMBER)?;
+        let queues = [Queue::bind(Lane::Each)?, Queue::bind(Lane::Whole)?];
         let copies = Copies::open().map_err(system("opening a raw socket for doubled packets"))?;
         let (orders, incoming) = channel();
         let (told, priority) = channel();
@@ -80,7 +78,7 @@ impl Delayer {
             let _ = told.send(take_priority(FIFO_PRIORITY));
             let holding = Holding::new(seed);
             Worker {
-                queue,
+                queues,
                 copies,
                 incoming,
                 woken,
@@ -127,7 +125,8 @@ impl Drop for Delayer {
 }
 
 struct Worker {
-    queue: Queue,
+    /// As in [`Lane::ALL`].
+    queues: [Queue; 2],
     copies: Copies,
     incoming: Receiver<Order>,
     woken: OwnedFd,
@@ -156,7 +155,7 @@ impl Worker {
                     // What the kernel has queued before the change came before it.
                     self.take_arrivals()?;
                     let copied = rulings.values().map(Ruling::copied).max();
-                    let copied = self.queue.copy(copied.unwrap_or_default());
+                    let copied = self.queue(Lane::Each).copy(copied.unwrap_or_default());
                     copied.map_err(io::Error::other)?;
                     let decisions = self.holding.rule(&rulings);
                     self.carry_out(decisions);
@@ -181,13 +180,14 @@ impl Worker {
     fn wait(&self) -> io::Result<()> {
         let left = self.holding.next_due().map(|due| due.since(now()));
         let timeout = left.map(|left| TimeSpec::from_duration(left.into()));
-        let mut fds =
-            [self.queue.as_fd(), self.woken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let [each, whole] = &self.queues;
+        let mut fds = [self.woken.as_fd(), each.as_fd(), whole.as_fd()]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match ppoll(&mut fds, timeout, None) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if fds[1].any().unwrap_or(false) {
+        if fds[0].any().unwrap_or(false) {
             // Nonblocking: an empty eventfd only means that it was read already.
             let _ = nix::unistd::read(&self.woken, &mut [0; 8]);
         }
@@ -196,7 +196,10 @@ impl Worker {
 
     fn take_arrivals(&mut self) -> io::Result<()> {
         let mut fetched: Vec<Arrival> = Vec::new();
-        let overflows = self.queue.fetch(|arrival| fetched.push(arrival))?;
+        let mut overflows = 0;
+        for queue in &mut self.queues {
+            overflows += queue.fetch(|arrival| fetched.push(arrival))?;
+        }
         if overflows > 0 {
             eprintln!(
                 "packet queue overflowed {overflows} times; the fault's heal counts how many"
@@ -210,12 +213,16 @@ impl Worker {
         Ok(())
     }
 
+    fn queue(&mut self, lane: Lane) -> &mut Queue {
+        &mut self.queues[usize::from(lane.number())]
+    }
+
     fn carry_out(&mut self, decisions: impl IntoIterator<Item = Decision>) {
         for decision in decisions {
             let done = match &decision {
-                Decision::Pass(id) => self.queue.decide(*id, true),
-                Decision::Drop(id) => self.queue.decide(*id, false),
-                Decision::Alter(id, bytes) => self.queue.alter(*id, bytes),
+                Decision::Pass(id) => self.queue(id.lane).decide(id.number, true),
+                Decision::Drop(id) => self.queue(id.lane).decide(id.number, false),
+                Decision::Alter(id, bytes) => self.queue(id.lane).alter(id.number, bytes),
                 Decision::Send(bytes) => self.copies.send(bytes),
             };
             if let Err(error) = done {

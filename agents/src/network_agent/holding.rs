@@ -17,7 +17,7 @@ use shakedown_contracts::units::Duration;
 
 use super::wire_bytes::{flip, length};
 use crate::netlink::nftables::Pair;
-use crate::netlink::queue::{Arrival, Copied, Packet};
+use crate::netlink::queue::{Arrival, Copied, Packet, PacketId};
 
 /// What shall hold for a link that has delays or losses, cut or not.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,12 +51,12 @@ impl Ruling {
 /// What to do about a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// The kernel lets it go on, by its number in the queue.
-    Pass(u32),
+    /// The kernel lets it go on.
+    Pass(PacketId),
     /// The kernel drops it.
-    Drop(u32),
+    Drop(PacketId),
     /// The kernel lets it go on with these bytes.
-    Alter(u32, Vec<u8>),
+    Alter(PacketId, Vec<u8>),
     /// These bytes are sent as a packet of their own.
     Send(Vec<u8>),
 }
@@ -82,7 +82,7 @@ struct Held {
 #[derive(Debug)]
 enum What {
     /// Waits in the kernel; goes on with these bytes if there are any.
-    Original(u32, Option<Vec<u8>>),
+    Original(PacketId, Option<Vec<u8>>),
     /// Is here alone.
     Copy(Vec<u8>),
 }
@@ -206,6 +206,7 @@ mod tests {
     use shakedown_contracts::units::Ratio;
 
     use super::*;
+    use crate::netlink::queue::Lane;
 
     const PAIR: Pair = Pair {
         incoming: 10,
@@ -221,11 +222,11 @@ mod tests {
                 distribution: Distribution::Uniform,
             })
         };
-        let id = |name: &&str| FaultId {
+        let fault = |name: &&str| FaultId {
             fault: (*name).to_owned(),
             occurrence: 0,
         };
-        let effects = delays_ms.iter().map(|(name, ms)| (id(name), effect(ms)));
+        let effects = delays_ms.iter().map(|(name, ms)| (fault(name), effect(ms)));
         let ruling = Ruling {
             link: "n1>n2".to_owned(),
             cut,
@@ -238,15 +239,25 @@ mod tests {
         Moment(ms * 1_000_000)
     }
 
-    fn packet(id: u32) -> Arrival {
+    fn id(number: u32) -> PacketId {
+        PacketId {
+            lane: Lane::Each,
+            number,
+        }
+    }
+
+    fn packet(number: u32) -> Arrival {
         Arrival {
-            packet: Packet { id, pair: PAIR },
+            packet: Packet {
+                id: id(number),
+                pair: PAIR,
+            },
             bytes: Vec::new(),
         }
     }
 
     fn pass(packet: u32) -> Decision {
-        Decision::Pass(packet)
+        Decision::Pass(id(packet))
     }
 
     fn released(holding: &mut Holding, now: Moment) -> Vec<Decision> {
@@ -283,7 +294,7 @@ mod tests {
             assert_eq!(holding.arrive(at(0), packet(id)), []);
         }
         let by_deadline = holding.held.values().map(|held| match held.what {
-            What::Original(id, _) => id,
+            What::Original(id, _) => id.number,
             What::Copy(_) => unreachable!("nothing is doubled"),
         });
         let by_deadline: Vec<u32> = by_deadline.collect();
@@ -311,7 +322,7 @@ mod tests {
         let mut holding = Holding::new(1);
         holding.rule(&ruling(false, &[("slow", 20)]));
         holding.arrive(at(0), packet(1));
-        let lost = Decision::Drop;
+        let lost = |packet| Decision::Drop(id(packet));
         assert_eq!(holding.rule(&ruling(true, &[("slow", 20)])), [lost(1)]);
         assert_eq!(holding.arrive(at(1), packet(2)), [lost(2)]);
         assert_eq!(holding.rule(&ruling(false, &[("slow", 20)])), []);
@@ -345,12 +356,15 @@ mod tests {
         let mut bytes = vec![0x45; 28];
         bytes[2..4].copy_from_slice(&28_u16.to_be_bytes());
         let arrival = Arrival {
-            packet: Packet { id: 1, pair: PAIR },
+            packet: Packet {
+                id: id(1),
+                pair: PAIR,
+            },
             bytes: bytes.clone(),
         };
         assert_eq!(holding.arrive(at(0), arrival), []);
         let gone = released(&mut holding, at(20));
-        let [Decision::Alter(1, first), Decision::Send(second)] = &gone[..] else {
+        let [Decision::Alter(_, first), Decision::Send(second)] = &gone[..] else {
             panic!("{gone:?}");
         };
         assert_eq!(first, second);

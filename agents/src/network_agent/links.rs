@@ -13,7 +13,7 @@ use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use super::delayer::{Delayer, QUEUE_NUMBER};
+use super::delayer::Delayer;
 use super::holding::Ruling;
 use super::probes::{Arrivals, Prober, Volley};
 use super::topology::{Topology, TopologyError};
@@ -78,7 +78,7 @@ impl Links {
     pub fn build(endpoints: &[Endpoint], ledger: Ledger, seed: u64) -> Result<Self, LinksError> {
         let topology = Topology::build(endpoints)?;
         let delayer = Delayer::start(seed)?;
-        let table = Table::create(QUEUE_NUMBER)?;
+        let table = Table::create()?;
         Ok(Links {
             topology,
             prober: Prober::default(),
@@ -188,6 +188,16 @@ impl Links {
         Ok(by_link)
     }
 
+    /// The same of links whose packets go through the agent.
+    ///
+    /// # Errors
+    /// [`LinksError`] when the kernel refuses.
+    pub fn queued(&mut self) -> Result<BTreeMap<Link, Counted>, LinksError> {
+        let mut counts = self.counts(Set::Slow)?;
+        counts.extend(self.counts(Set::Late)?);
+        Ok(counts)
+    }
+
     /// Sends `rounds` probes on each link.
     ///
     /// # Errors
@@ -207,7 +217,11 @@ impl Links {
         patience: Duration,
     ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
         let wires = &self.topology.wires;
-        Ok(self.prober.exchange(wires, links, rounds, patience)?)
+        let doubles = |link| self.union(link).doubled().0 > 0.0;
+        let copies = 1 + u32::from(links.iter().any(doubles));
+        Ok(self
+            .prober
+            .exchange(wires, links, (rounds, copies), patience)?)
     }
 
     /// Sends `rounds` probes that fill packets on each link, all at once, and waits for them.
@@ -306,6 +320,7 @@ fn set_of(union: &Union) -> Option<Set> {
     match union.cut {
         Some(CutBehavior::Drop) => Some(Set::Cut),
         Some(CutBehavior::Reject) => Some(Set::Refuse),
+        None if union.is_late_alone() => Some(Set::Late),
         None => union.is_slow().then_some(Set::Slow),
     }
 }

@@ -37,8 +37,8 @@ const HEADER_BYTES: usize = 28;
 /// Probes sent before arrivals are taken.
 const BURST: u32 = 64;
 /// Probes under way to one endpoint. A delayed link lets go of all at once, before anyone may read:
-/// a socket's usual buffer of 208 KiB holds 256 datagrams, however small.
-const WINDOW: u32 = 200;
+/// a socket's usual buffer of 208 KiB holds 166 of them.
+const WINDOW: u32 = 120;
 
 /// What became of the probes on one link.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -131,8 +131,8 @@ pub struct Volley<'a> {
 pub const LARGE_BYTES: u64 = (HEADER_BYTES + LARGE * NUMBER_BYTES) as u64;
 
 impl Prober {
-    /// Sends `rounds` probes on each link, then waits until all have arrived or the last was sent
-    /// `patience` ago.
+    /// Sends `rounds` probes on each link, of each of which `copies` may arrive, then waits until all
+    /// have arrived or the last was sent `patience` ago.
     ///
     /// # Errors
     /// When a socket breaks; a link's fault never is an error.
@@ -140,11 +140,11 @@ impl Prober {
         &mut self,
         wires: &[Wire],
         links: &[Link],
-        rounds: u32,
+        (rounds, copies): (u32, u32),
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
         let mut volley = Volley::new(links, USUAL);
-        let at_once = rounds_at_once(links);
+        let at_once = rounds_at_once(links, copies);
         let mut left = rounds;
         while left > 0 {
             let some = left.min(at_once);
@@ -218,13 +218,13 @@ impl Prober {
 }
 
 /// So many rounds that no endpoint's buffer overflows when all of their probes arrive together.
-fn rounds_at_once(links: &[Link]) -> u32 {
+fn rounds_at_once(links: &[Link], copies: u32) -> u32 {
     let mut links_to: BTreeMap<&str, u32> = BTreeMap::new();
     for link in links {
         *links_to.entry(&link.to).or_default() += 1;
     }
     let most = links_to.into_values().max().unwrap_or(1);
-    (WINDOW / most).max(1)
+    (WINDOW / most / copies).max(1)
 }
 
 impl<'a> Volley<'a> {
@@ -374,11 +374,12 @@ mod tests {
             from: from.to_owned(),
             to: to.to_owned(),
         };
-        assert_eq!(rounds_at_once(&[link("n1", "n2")]), WINDOW);
+        assert_eq!(rounds_at_once(&[link("n1", "n2")], 1), WINDOW);
         let to_n2 = [link("n1", "n2"), link("n3", "n2"), link("n1", "n3")];
-        assert_eq!(rounds_at_once(&to_n2), WINDOW / 2);
+        assert_eq!(rounds_at_once(&to_n2, 1), WINDOW / 2);
         let crowd: Vec<Link> = (0..300).map(|n| link(&format!("n{n}"), "m")).collect();
-        assert_eq!(rounds_at_once(&crowd), 1);
+        assert_eq!(rounds_at_once(&to_n2, 2), WINDOW / 4);
+        assert_eq!(rounds_at_once(&crowd, 1), 1);
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl Union {
         !(self.delays.is_empty() && self.losses.is_empty() && self.packets.is_empty())
     }
 
+    /// Whether all packets are later by the same, and nothing else happens to them.
+    pub fn is_late_alone(&self) -> bool {
+        let same = self.delays.iter().all(|delay| delay.jitter.is_zero());
+        same && !self.delays.is_empty() && self.losses.is_empty() && self.packets.is_empty()
+    }
+
     /// Whether the link is slow by how much is sent over it, so that a delay has no fixed mean.
     pub fn is_narrow(&self) -> bool {
         self.rates().next().is_some()

@@ -14,7 +14,7 @@ use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use crate::faults::{Observation, Unverified};
-use crate::netlink::nftables::{Counted, Set};
+use crate::netlink::nftables::Counted;
 use crate::network_agent::links::{Links, LinksError};
 use crate::network_agent::probes::Arrivals;
 use crate::network_agent::union::Union;
@@ -324,9 +324,9 @@ fn through_the_queue(
     open: &Open,
     rounds: u32,
 ) -> Result<BTreeMap<Link, Arrivals>, Unverified> {
-    let before = host.counts(Set::Slow)?;
+    let before = host.queued()?;
     let seen = host.probe(&open.links, rounds, open.patience())?;
-    let after = host.counts(Set::Slow)?;
+    let after = host.queued()?;
     let packets = |counts: &Counts, link| counts.get(link).copied().unwrap_or_default().packets;
     for (link, union) in &open.unions {
         let counted = packets(&after, link).saturating_sub(packets(&before, link));

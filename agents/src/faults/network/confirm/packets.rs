@@ -11,7 +11,6 @@ use super::{
     latency_by, through_the_queue, unverified,
 };
 use crate::faults::Unverified;
-use crate::netlink::nftables::Set;
 use crate::network_agent::links::Links;
 use crate::network_agent::probes::{Arrivals, LARGE_BYTES};
 use crate::network_agent::union::Union;
@@ -180,10 +179,10 @@ impl Narrow {
         let mut reason = String::new();
         for _ in 0..LOOKS {
             let bytes = |counts: &Counts| counts.get(link).copied().unwrap_or_default().bytes;
-            let before = bytes(&host.counts(Set::Slow)?);
+            let before = bytes(&host.queued()?);
             let links = [link.clone()];
             let seen = host.burst(&links, self.probes, patience)?;
-            let counted = bytes(&host.counts(Set::Slow)?).saturating_sub(before);
+            let counted = bytes(&host.queued()?).saturating_sub(before);
             let arrivals = seen.get(link).cloned().unwrap_or_default();
             match self.judge(link, &arrivals, counted) {
                 Ok(bits) => return Ok(bits),
