@@ -4,7 +4,7 @@
 //! The table holds four sets keyed by (incoming interface, outgoing interface), and a chain at
 //! the forward hook that looks a packet's pair up in each: `cut` drops it, `refuse` rejects it,
 //! `slow` and `late` hand it to user space. With empty sets the healthy path costs nothing measurable. Each
-//! element counts its packets; a fault's evidence is that count.
+//! element counts its bytes; a fault's evidence is that count.
 
 use std::collections::BTreeMap;
 
@@ -88,15 +88,6 @@ impl Pair {
     }
 }
 
-/// What the kernel counted on a link.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Packets, of which large ones may be cut up later.
-    pub packets: u64,
-    /// Their bytes, from the IP header on.
-    pub bytes: u64,
-}
-
 /// A pair moves from one set to another; `None` is the healthy path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
@@ -117,34 +108,67 @@ pub enum QueueMechanism {
     Target,
 }
 
+/// What counts bytes; depends on what the kernel was built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    /// A quota that is never used up: one number an element.
+    Quota,
+    /// A counter: one number an element and processor, which takes three times as long to make.
+    Counter,
+}
+
+impl Counting {
+    fn name(self) -> &'static str {
+        match self {
+            Counting::Quota => "quota",
+            Counting::Counter => "counter",
+        }
+    }
+
+    /// Attribute that holds the bytes.
+    fn bytes(self) -> u16 {
+        match self {
+            Counting::Quota => attribute::QUOTA_CONSUMED,
+            Counting::Counter => attribute::COUNTER_BYTES,
+        }
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
     socket: Socket,
+    counting: Counting,
     /// How packets get into the queue.
     pub queue_mechanism: QueueMechanism,
 }
 
 impl Table {
-    /// Makes the table in the calling thread's namespace.
+    /// Makes the table for at most so many links in the calling thread's namespace.
     ///
     /// # Errors
-    /// [`NetlinkError`] when the kernel lacks nftables or both ways to queue.
-    pub fn create() -> Result<Self, NetlinkError> {
+    /// [`NetlinkError`] when the kernel lacks nftables, or both ways to queue or to count.
+    pub fn create(links: u32) -> Result<Self, NetlinkError> {
         let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+        let queues = [QueueMechanism::Expression, QueueMechanism::Target];
+        let ways = [Counting::Quota, Counting::Counter]
+            .into_iter()
+            .flat_map(|counting| queues.map(|queue| (counting, queue)));
         let mut last = None;
-        for queue_mechanism in [QueueMechanism::Expression, QueueMechanism::Target] {
-            match socket.transaction("make the table of links", batch(table(queue_mechanism))) {
+        for (counting, queue_mechanism) in ways {
+            let wanted = batch(table(links, counting, queue_mechanism));
+            match socket.transaction("make the table of links", wanted) {
                 Ok(()) => {
                     return Ok(Table {
                         socket,
+                        counting,
                         queue_mechanism,
                     });
                 }
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.expect("two mechanisms were tried"))
+        Err(last.expect("some ways were tried"))
     }
 
     /// Carries out all changes at once.
@@ -172,29 +196,30 @@ impl Table {
             .transaction("move links between sets", batch(messages))
     }
 
-    /// What each element of a set counted since it joined.
+    /// Bytes from the IP header on that each element of a set counted since it joined.
     ///
     /// # Errors
     /// [`NetlinkError`]
-    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Pair, Counted>, NetlinkError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Pair, u64>, NetlinkError> {
         let message = message(GET_ELEMENT, libc::NLM_F_DUMP)
             .text(attribute::LIST_TABLE, TABLE)
             .text(attribute::LIST_SET, set.name());
         let mut counts = BTreeMap::new();
+        let bytes = self.counting.bytes();
         self.socket.dump("count packets", message, |body| {
             // `struct nfgenmsg` comes first.
             let lists = attributes(body.get(4..).unwrap_or_default());
             let lists = lists.filter(|(kind, _)| *kind == attribute::LIST_ELEMENTS);
             for (_, element) in lists.flat_map(|(_, list)| attributes(list)) {
-                counts.extend(counted(element));
+                counts.extend(counted(element, bytes));
             }
         })?;
         Ok(counts)
     }
 }
 
-/// Pair and counter of one element of a dump.
-fn counted(element: &[u8]) -> Option<(Pair, Counted)> {
+/// Pair and bytes of one element of a dump; the attribute holds them.
+fn counted(element: &[u8], bytes: u16) -> Option<(Pair, u64)> {
     let find = |bytes, wanted| {
         attributes(bytes).find_map(|(kind, payload)| (kind == wanted).then_some(payload))
     };
@@ -209,12 +234,8 @@ fn counted(element: &[u8]) -> Option<(Pair, Counted)> {
     };
     let expression = find(element, attribute::ELEMENT_EXPRESSION)?;
     let data = find(expression, attribute::EXPRESSION_DATA)?;
-    let count = |of| Some(u64::from_be_bytes(*find(data, of)?.first_chunk()?));
-    let counted = Counted {
-        packets: count(attribute::COUNTER_PACKETS)?,
-        bytes: count(attribute::COUNTER_BYTES)?,
-    };
-    Some((pair, counted))
+    let bytes = find(data, bytes)?.first_chunk()?;
+    Some((pair, u64::from_be_bytes(*bytes)))
 }
 
 /// Attribute numbers of linux/netfilter/nf_tables.h that are used here.
@@ -237,8 +258,10 @@ mod attribute {
     pub const SET_NAME: u16 = 2;
     pub const SET_KEY_TYPE: u16 = 4;
     pub const SET_KEY_LENGTH: u16 = 5;
+    pub const SET_DESCRIPTION: u16 = 9;
     pub const SET_ID: u16 = 10;
     pub const SET_EXPRESSION: u16 = 17;
+    pub const DESCRIPTION_SIZE: u16 = 1;
     pub const LIST_TABLE: u16 = 1;
     pub const LIST_SET: u16 = 2;
     pub const LIST_ELEMENTS: u16 = 3;
@@ -249,7 +272,8 @@ mod attribute {
     pub const VERDICT_CODE: u16 = 1;
     pub const VERDICT_CHAIN: u16 = 2;
     pub const COUNTER_BYTES: u16 = 1;
-    pub const COUNTER_PACKETS: u16 = 2;
+    pub const QUOTA_BYTES: u16 = 1;
+    pub const QUOTA_CONSUMED: u16 = 4;
     pub const META_REGISTER: u16 = 1;
     pub const META_KEY: u16 = 2;
     pub const LOOKUP_SET: u16 = 1;
@@ -288,13 +312,14 @@ fn batch(messages: Vec<Message>) -> Vec<Message> {
 }
 
 /// Table, sets, chain and rules.
-fn table(mechanism: QueueMechanism) -> Vec<Message> {
+fn table(links: u32, counting: Counting, mechanism: QueueMechanism) -> Vec<Message> {
     let mut messages = vec![
         message(NEW_TABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
             .text(attribute::TABLE_NAME, TABLE)
             .attribute(attribute::TABLE_FLAGS, &TABLE_OWNED.to_be_bytes()),
     ];
-    messages.extend(Set::ALL.iter().zip(1..).map(|(set, id)| new_set(*set, id)));
+    let sets = Set::ALL.iter().zip(1..);
+    messages.extend(sets.map(|(set, id)| new_set(*set, id, links, counting)));
     messages.push(new_chain(CHAIN_REFUSED));
     messages.push(
         new_chain(CHAIN)
@@ -322,15 +347,25 @@ fn new_chain(name: &str) -> Message {
         .text(attribute::CHAIN_NAME, name)
 }
 
-fn new_set(set: Set, id: u32) -> Message {
+/// The kernel makes room for all links at once: a set that has to grow is slow while it does.
+fn new_set(set: Set, id: u32, links: u32, counting: Counting) -> Message {
     message(NEW_SET, libc::NLM_F_CREATE)
         .text(attribute::SET_TABLE, TABLE)
         .text(attribute::SET_NAME, set.name())
         .attribute(attribute::SET_KEY_TYPE, &0_u32.to_be_bytes())
         .attribute(attribute::SET_KEY_LENGTH, &KEY_BYTES.to_be_bytes())
         .attribute(attribute::SET_ID, &id.to_be_bytes())
-        .nest(attribute::SET_EXPRESSION, |counter| {
-            counter.text(attribute::EXPRESSION_NAME, "counter")
+        .nest(attribute::SET_DESCRIPTION, |description| {
+            description.attribute(attribute::DESCRIPTION_SIZE, &links.to_be_bytes())
+        })
+        .nest(attribute::SET_EXPRESSION, |expression| {
+            let expression = expression.text(attribute::EXPRESSION_NAME, counting.name());
+            match counting {
+                Counting::Counter => expression,
+                Counting::Quota => expression.nest(attribute::EXPRESSION_DATA, |quota| {
+                    quota.attribute(attribute::QUOTA_BYTES, &i64::MAX.to_be_bytes())
+                }),
+            }
         })
 }
 

@@ -22,7 +22,7 @@ use crate::clock::now;
 use crate::faults::guard::Ledgered;
 use crate::ledger::{Ledger, LedgerError};
 use crate::netlink::NetlinkError;
-use crate::netlink::nftables::{Change, Counted, Pair, QueueMechanism, Set, Table};
+use crate::netlink::nftables::{Change, Pair, QueueMechanism, Set, Table};
 use crate::netlink::queue;
 
 /// Why the links could not be ruled.
@@ -78,7 +78,7 @@ impl Links {
     pub fn build(endpoints: &[Endpoint], ledger: Ledger, seed: u64) -> Result<Self, LinksError> {
         let topology = Topology::build(endpoints)?;
         let delayer = Delayer::start(seed)?;
-        let table = Table::create()?;
+        let table = Table::create((endpoints.len() * endpoints.len()) as u32)?;
         Ok(Links {
             topology,
             prober: Prober::default(),
@@ -173,11 +173,11 @@ impl Links {
         self.effects.get(link).into_iter().flat_map(Effects::keys)
     }
 
-    /// What the kernel counted on each link since the link joined this set.
+    /// Bytes that the kernel counted on each link since the link joined this set.
     ///
     /// # Errors
     /// [`LinksError`] when the kernel refuses.
-    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, Counted>, LinksError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, u64>, LinksError> {
         let counts = self.table.counts(set)?;
         let mut by_link = BTreeMap::new();
         for link in self.rendered.keys() {
@@ -192,7 +192,7 @@ impl Links {
     ///
     /// # Errors
     /// [`LinksError`] when the kernel refuses.
-    pub fn queued(&mut self) -> Result<BTreeMap<Link, Counted>, LinksError> {
+    pub fn queued(&mut self) -> Result<BTreeMap<Link, u64>, LinksError> {
         let mut counts = self.counts(Set::Slow)?;
         counts.extend(self.counts(Set::Late)?);
         Ok(counts)

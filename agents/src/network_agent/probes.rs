@@ -127,7 +127,9 @@ pub struct Volley<'a> {
     arrivals: Vec<Arrivals>,
 }
 
-/// Bytes of a large probe on the wire, from its IP header on.
+/// Bytes of a probe on the wire, from its IP header on.
+pub const PROBE_BYTES: u64 = (HEADER_BYTES + USUAL * NUMBER_BYTES) as u64;
+/// The same of a large one.
 pub const LARGE_BYTES: u64 = (HEADER_BYTES + LARGE * NUMBER_BYTES) as u64;
 
 impl Prober {

@@ -14,9 +14,8 @@ use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use crate::faults::{Observation, Unverified};
-use crate::netlink::nftables::Counted;
 use crate::network_agent::links::{Links, LinksError};
-use crate::network_agent::probes::Arrivals;
+use crate::network_agent::probes::{Arrivals, PROBE_BYTES};
 use crate::network_agent::union::Union;
 
 /// A probe over a healthy link takes tens of microseconds; a busy machine gets this long before a
@@ -327,12 +326,13 @@ fn through_the_queue(
     let before = host.queued()?;
     let seen = host.probe(&open.links, rounds, open.patience())?;
     let after = host.queued()?;
-    let packets = |counts: &Counts, link| counts.get(link).copied().unwrap_or_default().packets;
+    let bytes = |counts: &Counts, link| counts.get(link).copied().unwrap_or_default();
+    let sent = u64::from(rounds) * PROBE_BYTES;
     for (link, union) in &open.unions {
-        let counted = packets(&after, link).saturating_sub(packets(&before, link));
-        if union.is_slow() && counted < u64::from(rounds) {
+        let counted = bytes(&after, link).saturating_sub(bytes(&before, link));
+        if union.is_slow() && counted < sent {
             return Err(unverified(format!(
-                "only {counted} of {rounds} probes from {} to {} went through the agent",
+                "only {counted} of {sent} bytes of probes from {} to {} went through the agent",
                 link.from, link.to
             )));
         }
@@ -340,7 +340,7 @@ fn through_the_queue(
     Ok(seen)
 }
 
-type Counts = BTreeMap<Link, Counted>;
+type Counts = BTreeMap<Link, u64>;
 
 /// Losses of the agent's own queue, which nobody asked for.
 pub(super) fn overflows(host: &Links, before: u64, seen: &mut Seen) -> Result<(), Unverified> {

@@ -15,7 +15,7 @@ use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::netlink::nftables::Set;
 use crate::network_agent::links::{Links, LinksError};
-use crate::network_agent::probes::{Arrivals, PROBE_PORT};
+use crate::network_agent::probes::{Arrivals, PROBE_BYTES, PROBE_PORT};
 use crate::network_agent::union::Union;
 
 /// Probes into each cut link.
@@ -129,8 +129,9 @@ fn counts(host: &mut Links) -> Result<Counts, LinksError> {
     let mut counts = host.counts(Set::Refuse)?;
     counts.extend(host.counts(Set::Cut)?);
     let counts = counts.into_iter();
+    // In probes; where others send too, that is as good.
     Ok(counts
-        .map(|(link, counted)| (link, counted.packets))
+        .map(|(link, bytes)| (link, bytes / PROBE_BYTES))
         .collect())
 }
 

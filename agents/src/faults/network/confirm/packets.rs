@@ -178,7 +178,7 @@ impl Narrow {
     ) -> Result<f64, Unverified> {
         let mut reason = String::new();
         for _ in 0..LOOKS {
-            let bytes = |counts: &Counts| counts.get(link).copied().unwrap_or_default().bytes;
+            let bytes = |counts: &Counts| counts.get(link).copied().unwrap_or_default();
             let before = bytes(&host.queued()?);
             let links = [link.clone()];
             let seen = host.burst(&links, self.probes, patience)?;
