@@ -227,6 +227,18 @@ impl NodeProcess {
     /// # Errors
     /// [`NodeError`] when it does not run or does not end.
     pub fn kill(&mut self) -> Result<Killed, NodeError> {
+        self.end_by(Signal::SIGKILL, END_LIMIT)
+    }
+
+    /// Asks the node to end, and sees it and everything in its pid namespace gone.
+    ///
+    /// # Errors
+    /// [`NodeError`] when it does not run or has not ended after `grace`.
+    pub fn terminate(&mut self, grace: Duration) -> Result<Killed, NodeError> {
+        self.end_by(Signal::SIGTERM, grace)
+    }
+
+    fn end_by(&mut self, sent: Signal, limit: Duration) -> Result<Killed, NodeError> {
         let Some(running) = &self.running else {
             return Err(NodeError::State {
                 node: self.name.clone(),
@@ -235,8 +247,8 @@ impl NodeProcess {
         };
         let (handle, pid) = (&running.process.node, running.process.node_pid);
         let before = clock::now();
-        signal(handle, Signal::SIGKILL).map_err(|error| self.system("SIGKILL", error))?;
-        self.wait_end(handle, pid)?;
+        signal(handle, sent).map_err(|error| self.system(sent.as_str(), error))?;
+        self.wait_end(handle, pid, limit)?;
         let after = clock::now();
         let status = self.finish(true)?;
         Ok(Killed {
@@ -325,7 +337,7 @@ impl NodeProcess {
             .map_err(|error| self.system("waiting", error))?;
         if !init_ended {
             signal(init, Signal::SIGKILL).map_err(|error| self.system("SIGKILL", error))?;
-            self.wait_end(init, *init_pid)?;
+            self.wait_end(init, *init_pid, END_LIMIT)?;
         }
         // It is our child and has ended; its own status says nothing.
         let _status = waitpid(Pid::from_raw(*init_pid), None);
@@ -359,9 +371,9 @@ impl NodeProcess {
         }
     }
 
-    fn wait_end(&self, handle: &PidFd, pid: i32) -> Result<(), NodeError> {
+    fn wait_end(&self, handle: &PidFd, pid: i32, limit: Duration) -> Result<(), NodeError> {
         match handle
-            .wait(END_LIMIT)
+            .wait(limit)
             .map_err(|error| self.system("waiting for its end", error))?
         {
             true => Ok(()),

@@ -18,6 +18,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("a_kill_takes_children_and_grandchildren_along", kill_family),
     (
+        "a_terminated_node_ends_in_its_own_way_and_one_that_ignores_it_runs_on_unverified",
+        terminate,
+    ),
+    (
         "a_paused_node_has_no_running_thread_until_it_is_healed",
         pause,
     ),
@@ -107,6 +111,35 @@ fn kill() {
     let second = agent.started(2);
     assert_ne!(first, second);
     assert!(at.before < at.after);
+    assert!(!thread_states(second).is_empty());
+}
+
+fn terminate() {
+    const ORDERLY: &str = r#"
+import os, signal, sys, time
+def end(*_):
+    print("orderly", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end if not os.path.exists("stubborn") else signal.SIG_IGN)
+open("stubborn", "w").close()
+os.write(5, b'{"time":1,"event":"node.ready"}\n')
+while True: time.sleep(60)
+"#;
+    let mut agent = Agent::with("plain", |program| {
+        program.executable = "/usr/bin/env".into();
+        program.arguments = ["python3", "-c", ORDERLY].map(str::to_owned).into();
+    });
+    agent.start_node();
+    let (_, observed) = effective(agent.inject("t", ProcessFault::Terminate));
+    assert!(observed.contains("exit code 3"), "{observed}");
+    assert_eq!(agent.exits(), [("exit code 3".to_owned(), true)]);
+    assert!(agent.log("node.log").contains("orderly"));
+    healed(agent.heal("t"));
+
+    // The second ignores it.
+    let second = agent.started(2);
+    let reason = unverified(agent.inject("again", ProcessFault::Terminate));
+    assert!(reason.contains("lives"), "{reason}");
     assert!(!thread_states(second).is_empty());
 }
 

@@ -91,9 +91,10 @@ impl Reachability {
 pub fn separates(injected: &Injected<'_>, nodes: &[String], one: &str, other: &str) -> bool {
     let met = |name: &str| injected.nodes.iter().any(|node| node == name);
     match &injected.fault.kind {
-        FaultKind::Kill { .. } | FaultKind::Pause {} | FaultKind::Restart {} => {
-            met(one) || met(other)
-        }
+        FaultKind::Kill { .. }
+        | FaultKind::Terminate {}
+        | FaultKind::Pause {}
+        | FaultKind::Restart {} => met(one) || met(other),
         FaultKind::Partition { shape, .. } => cuts(shape, injected, nodes, one, other),
         FaultKind::Loss { loss, .. } if loss.loss.as_f64() >= 1.0 => met(one) || met(other),
         FaultKind::Host(HostFault::DiskHang {}) => met(one) || met(other),

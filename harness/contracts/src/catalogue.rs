@@ -73,6 +73,7 @@ pub const STAGES: &[Choice] = &[
 /// Fault kinds.
 pub const FAULTS: &[Choice] = &[
     now("kill", "SIGKILL; crash = \"process\" or \"host\""),
+    now("terminate", "SIGTERM: the node ends in its own way"),
     now("pause", "SIGSTOP, healed by SIGCONT"),
     now("restart", "SIGKILL and start at once"),
     now("partition", "directed links go dead, by shape or grudge"),
@@ -81,7 +82,6 @@ pub const FAULTS: &[Choice] = &[
         "packets arrive later: latency, jitter, correlation, distribution",
     ),
     now("loss", "packets are lost at random, or in bursts"),
-    not_yet("terminate", "SIGTERM"),
     on_processes("duplicate", "packets arrive twice"),
     now("reorder", "packets overtake each other"),
     now("corrupt", "packets arrive altered"),

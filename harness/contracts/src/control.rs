@@ -173,6 +173,8 @@ pub enum NodeOrder {
 pub enum ProcessFault {
     /// SIGKILL; verified by the process's end.
     Kill,
+    /// SIGTERM; verified by the process's end.
+    Terminate,
     /// SIGSTOP; verified by the state of every thread.
     Pause,
     /// SIGKILL and start at once; effective once the old process is gone.

@@ -37,6 +37,8 @@ pub enum FaultKind {
         /// How much dies with the process.
         crash: Crash,
     },
+    /// SIGTERM: the node ends in its own way; healing starts it again.
+    Terminate {},
     /// SIGSTOP; healing is SIGCONT.
     Pause {},
     /// SIGKILL and an immediate start; healed when the node is ready again.
@@ -92,6 +94,7 @@ impl FaultKind {
     pub fn name(&self) -> &'static str {
         match self {
             FaultKind::Kill { .. } => "kill",
+            FaultKind::Terminate {} => "terminate",
             FaultKind::Pause {} => "pause",
             FaultKind::Restart {} => "restart",
             FaultKind::Partition { .. } => "partition",
@@ -107,6 +110,7 @@ impl FaultKind {
     pub fn acts_on_links(&self) -> bool {
         match self {
             FaultKind::Kill { .. }
+            | FaultKind::Terminate {}
             | FaultKind::Pause {}
             | FaultKind::Restart {}
             | FaultKind::Host(_) => false,
@@ -134,6 +138,7 @@ impl FaultKind {
             FaultKind::Packets { fault, links } => Some((LinkEffect::Packets(*fault), links)),
             FaultKind::Reset { links } => Some((LinkEffect::Reset, links)),
             FaultKind::Kill { .. }
+            | FaultKind::Terminate {}
             | FaultKind::Pause {}
             | FaultKind::Restart {}
             | FaultKind::Partition { .. }

@@ -165,6 +165,7 @@ fn read_kind(
                 crash: table.choice("crash", &crashes).unwrap_or(Crash::Process),
             }
         }
+        "terminate" => FaultKind::Terminate {},
         "pause" => FaultKind::Pause {},
         "restart" => FaultKind::Restart {},
         "delay" => FaultKind::Delay {
@@ -385,7 +386,10 @@ fn contested(left: &Planned, right: &Planned, phases: &Phases) -> Option<String>
         let kind = &planned.fault.kind;
         matches!(
             kind,
-            FaultKind::Kill { .. } | FaultKind::Pause {} | FaultKind::Restart {}
+            FaultKind::Kill { .. }
+                | FaultKind::Terminate {}
+                | FaultKind::Pause {}
+                | FaultKind::Restart {}
         )
     };
     if !acts_on_process(left) || !acts_on_process(right) {

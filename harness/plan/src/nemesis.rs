@@ -148,6 +148,7 @@ fn default_fault(kind: &str) -> Fault {
         "kill" => FaultKind::Kill {
             crash: Crash::Process,
         },
+        "terminate" => FaultKind::Terminate {},
         "pause" => FaultKind::Pause {},
         "restart" => FaultKind::Restart {},
         "partition" => FaultKind::Partition {

@@ -4,6 +4,7 @@ mod kill;
 mod pause;
 mod ready;
 mod restart;
+mod terminate;
 
 use shakedown_contracts::control::ProcessFault;
 use shakedown_contracts::fault::FaultId;
@@ -15,6 +16,7 @@ use crate::node_agent::node::NodeProcess;
 pub fn fault(action: ProcessFault, id: FaultId) -> Box<dyn Fault<NodeProcess>> {
     match action {
         ProcessFault::Kill => Box::new(kill::Kill::new(id)),
+        ProcessFault::Terminate => Box::new(terminate::Terminate::new(id)),
         ProcessFault::Pause => Box::new(pause::Pause::new(id)),
         ProcessFault::Restart => Box::new(restart::Restart::new(id)),
     }

@@ -59,7 +59,7 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
 /// anyone can notice, so that not noticing is no miss.
 fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
     match &injected.fault.kind {
-        FaultKind::Kill { .. } | FaultKind::Pause {} => Some(true),
+        FaultKind::Kill { .. } | FaultKind::Terminate {} | FaultKind::Pause {} => Some(true),
         FaultKind::Partition { shape, .. } => {
             matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
         }

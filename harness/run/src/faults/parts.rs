@@ -133,6 +133,7 @@ pub fn resolve(
             crash: Crash::Process,
         } => Ok(on_nodes(select()?, ProcessFault::Kill)),
         FaultKind::Kill { crash: Crash::Host } => Ok(host_crash(select()?, topology)),
+        FaultKind::Terminate {} => Ok(on_nodes(select()?, ProcessFault::Terminate)),
         FaultKind::Pause {} => Ok(on_nodes(select()?, ProcessFault::Pause)),
         FaultKind::Host(fault) => Ok(on_hosts(select()?, fault)),
         FaultKind::Restart {} => Ok(on_nodes(select()?, ProcessFault::Restart)),

@@ -38,6 +38,12 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
     };
     let mut findings = vec![
         try_process(&scratch, &network.namespace, "kill", ProcessFault::Kill),
+        try_process(
+            &scratch,
+            &network.namespace,
+            "terminate",
+            ProcessFault::Terminate,
+        ),
         try_process(&scratch, &network.namespace, "pause", ProcessFault::Pause),
         try_process(
             &scratch,
@@ -56,7 +62,7 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
 
 fn nothing_works(reason: &str) -> Vec<Finding> {
     let links = link_effects().map(|(fault, _)| fault);
-    ["kill", "pause", "restart"]
+    ["kill", "terminate", "pause", "restart"]
         .into_iter()
         .chain(links)
         .chain(["reset"])

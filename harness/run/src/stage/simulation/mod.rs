@@ -237,7 +237,8 @@ impl Cluster {
         let world = &mut self.world;
         match action {
             ProcessFault::Kill if self.host_crashes.contains(&id.fault) => world.crash(node),
-            ProcessFault::Kill => world.kill(node),
+            // A simulated node has nothing to do before its end.
+            ProcessFault::Kill | ProcessFault::Terminate => world.kill(node),
             ProcessFault::Pause => world.pause(node),
             ProcessFault::Restart => {
                 world.kill(node);
@@ -257,7 +258,7 @@ impl Cluster {
                 let report = healed(id, self.world.now(), &format!("{node} goes on"));
                 return self.say_of(node, NodeReport::Fault(report));
             }
-            Some(ProcessFault::Kill) => {
+            Some(ProcessFault::Kill | ProcessFault::Terminate) => {
                 if let Some(report) = self.serves_again(node, id) {
                     return self.say_of(node, NodeReport::Fault(report));
                 }
@@ -389,7 +390,7 @@ impl Cluster {
 
 fn state_after(action: ProcessFault) -> &'static str {
     match action {
-        ProcessFault::Kill => "dead",
+        ProcessFault::Kill | ProcessFault::Terminate => "dead",
         ProcessFault::Pause => "stopped",
         ProcessFault::Restart => "dead and started again",
     }
