@@ -14,6 +14,7 @@ mod agent;
 mod ends;
 mod faults;
 mod node;
+mod resource;
 
 #[path = "../runner/mod.rs"]
 mod runner;
@@ -30,5 +31,6 @@ fn main() -> ExitCode {
         Some("node") => return node::main(&arguments[1], &arguments[2..]),
         _ => {}
     }
-    runner::run(faults::TESTS.iter().chain(ends::TESTS))
+    let rooms = [faults::TESTS, resource::TESTS, ends::TESTS];
+    runner::run(rooms.into_iter().flatten())
 }

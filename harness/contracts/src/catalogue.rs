@@ -99,7 +99,7 @@ pub const FAULTS: &[Choice] = &[
     simulated("clock-rate", "the clock runs fast or slow"),
     not_yet("cpu", "the processor is taken"),
     not_yet("memory", "memory is short"),
-    not_yet("file-descriptors", "descriptors run out"),
+    on_processes("file-descriptors", "descriptors run out"),
     not_yet("syscall", "a system call fails or is slow"),
 ];
 

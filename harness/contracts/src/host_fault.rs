@@ -1,4 +1,5 @@
-//! Faults of a node's host that its process cannot see coming: of its disk and of its clock.
+//! Faults of a node's host that its process cannot see coming: of its disk, of its clock, and of what
+//! else a host gives.
 //!
 //! What a disk gives back is a node's only memory, and what a clock says its only measure of a
 //! lease; a strategy is as good as what it makes of both when they lie.
@@ -53,6 +54,11 @@ pub enum HostFault {
         /// Which way.
         direction: BumpDirection,
     },
+    /// The node's processes can open only a few descriptors more.
+    FileDescriptors {
+        /// So many.
+        left: u32,
+    },
 }
 
 impl HostFault {
@@ -66,6 +72,7 @@ impl HostFault {
             HostFault::DiskCorrupt { .. } => "disk-corrupt",
             HostFault::ClockRate { .. } => "clock-rate",
             HostFault::ClockBump { .. } => "clock-bump",
+            HostFault::FileDescriptors { .. } => "file-descriptors",
         }
     }
 
@@ -75,7 +82,8 @@ impl HostFault {
         match self {
             HostFault::DiskFault { .. }
             | HostFault::DiskFull {}
-            | HostFault::DiskCorrupt { .. } => true,
+            | HostFault::DiskCorrupt { .. }
+            | HostFault::FileDescriptors { .. } => true,
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }
             | HostFault::ClockRate { .. }

@@ -7,6 +7,7 @@ use shakedown_contracts::event::AFTER_EVENTS;
 use shakedown_contracts::fault::{
     Crash, Delay, Direction, Distribution, FaultKind, LinkSelection, PartitionShape, Selector,
 };
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::plan::{ClientGroup, Fault, Phases, Stage, Target};
 use shakedown_contracts::strategy::Replication;
 use shakedown_contracts::units::Duration;
@@ -372,7 +373,7 @@ pub(crate) fn check_together(root: &TableReader<'_>, planned: &[Planned], phases
                     "`{}` and `{name}` act on {node} at the same time",
                     other.fault.name
                 );
-                let hint = "a node that is down or stopped cannot be killed, paused or restarted again; move one of them";
+                let hint = "a node that is down or stopped cannot be killed, paused or restarted again, nor one limit be set twice; move one of them";
                 root.log
                     .invalid(&fault.span, "fault", message, Some(hint.to_owned()));
             }
@@ -382,6 +383,14 @@ pub(crate) fn check_together(root: &TableReader<'_>, planned: &[Planned], phases
 
 /// A node whose process both faults surely act on at the same time.
 fn contested(left: &Planned, right: &Planned, phases: &Phases) -> Option<String> {
+    let kinds = (&left.fault.kind, &right.fault.kind);
+    let same_limit = matches!(
+        kinds,
+        (
+            FaultKind::Host(HostFault::FileDescriptors { .. }),
+            FaultKind::Host(HostFault::FileDescriptors { .. })
+        )
+    );
     let acts_on_process = |planned: &Planned| {
         let kind = &planned.fault.kind;
         matches!(
@@ -392,7 +401,7 @@ fn contested(left: &Planned, right: &Planned, phases: &Phases) -> Option<String>
                 | FaultKind::Restart {}
         )
     };
-    if !acts_on_process(left) || !acts_on_process(right) {
+    if !same_limit && !(acts_on_process(left) && acts_on_process(right)) {
         return None;
     }
     let (left_start, left_end) = window(left, phases)?;

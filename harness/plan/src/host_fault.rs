@@ -1,5 +1,5 @@
-//! `[[fault]]` of kinds `disk-…` and `clock-…`: their options, and what of them cannot be survived by
-//! anybody.
+//! `[[fault]]` of kinds `disk-…`, `clock-…` and of resources: their options, and what of them cannot be
+//! survived by anybody.
 
 use shakedown_contracts::fault::{FaultKind, Selector};
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
@@ -12,6 +12,8 @@ use crate::reader::{TableReader, quoted};
 
 /// A clock that runs faster than this is no clock.
 const RATE_MAX: f64 = 100.0;
+/// More descriptors than any process may have.
+const LEFT_MAX: u32 = 1 << 20;
 /// More failures than any run has operations.
 const TIMES_MAX: u32 = 1_000_000;
 
@@ -48,6 +50,9 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
                 direction: table.choice("direction", &ways).unwrap_or_default(),
             }
         }
+        "file-descriptors" => HostFault::FileDescriptors {
+            left: table.integer("left", 0, LEFT_MAX).unwrap_or(0),
+        },
         _ => return None,
     })
 }

@@ -223,6 +223,7 @@ fn default_host_fault(kind: &str) -> HostFault {
             times: Some(1),
         },
         "disk-full" => HostFault::DiskFull {},
+        "file-descriptors" => HostFault::FileDescriptors { left: 0 },
         "disk-corrupt" => HostFault::DiskCorrupt {
             damage: Damage::BitFlip,
         },

@@ -47,6 +47,9 @@ impl World {
                 self.with_clock(number, |clock, now| clock.begin(id, fault, now));
                 self.disturbed(number, id);
             }
+            HostFault::FileDescriptors { .. } => {
+                return Err("only real processes have descriptors".to_owned());
+            }
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }
             | HostFault::DiskFault { .. }

@@ -1,4 +1,6 @@
-//! Faults of what a node's host gives it: processor, memory, descriptors: one file each, one line in [`fault`].
+//! Faults of what a node's host gives it: one file each, one line in [`fault`].
+
+mod file_descriptors;
 
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::HostFault;
@@ -7,6 +9,11 @@ use super::Fault;
 use crate::node_agent::node::NodeProcess;
 
 /// The registry; `None` for what another room does.
-pub fn fault(_fault: &HostFault, _id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
-    None
+pub fn fault(fault: &HostFault, _id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
+    match fault {
+        HostFault::FileDescriptors { left } => {
+            Some(Box::new(file_descriptors::FileDescriptors::new(*left)))
+        }
+        _ => None,
+    }
 }

@@ -17,6 +17,7 @@ use shakedown_contracts::fault::{
     CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
 };
 use shakedown_contracts::frame::{self, Decoder};
+use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
@@ -55,6 +56,8 @@ pub fn all(ledgers: &Path) -> Result<Vec<Finding>, anyhow::Error> {
     let links = link_effects();
     findings.extend(links.map(|(fault, effect)| try_link(&mut network.agent, fault, effect)));
     findings.push(try_reset(&mut network));
+    let host = host_faults().map(|fault| try_host(&scratch, &network.namespace, fault));
+    findings.extend(host);
     let _ = network.agent.tell(&NetworkOrder::Shutdown);
     network.agent.end();
     Ok(findings)
@@ -66,11 +69,17 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
         .into_iter()
         .chain(links)
         .chain(["reset"])
+        .chain(host_faults().map(|fault| fault.name()))
         .map(|fault| Finding {
             fault,
             result: Err(reason.to_owned()),
         })
         .collect()
+}
+
+/// Each fault of a node's host.
+fn host_faults() -> [HostFault; 1] {
+    [HostFault::FileDescriptors { left: 0 }]
 }
 
 /// Each fault of links, small enough to be over in a moment.
@@ -286,15 +295,25 @@ fn try_process(
     fault: &'static str,
     action: ProcessFault,
 ) -> Finding {
+    let id = id(fault);
+    try_node(scratch, namespace, fault, NodeOrder::Inject { id, action })
+}
+
+fn try_host(scratch: &Scratch, namespace: &Path, fault: HostFault) -> Finding {
+    let name = fault.name();
+    let id = id(name);
+    try_node(scratch, namespace, name, NodeOrder::Disturb { id, fault })
+}
+
+fn try_node(
+    scratch: &Scratch,
+    namespace: &Path,
+    fault: &'static str,
+    inject: NodeOrder,
+) -> Finding {
     let tried = || -> Result<Evidence, anyhow::Error> {
         let mut agent = started_node(scratch, namespace, fault)?;
-        let injected = report_of(
-            &mut agent,
-            &NodeOrder::Inject {
-                id: id(fault),
-                action,
-            },
-        );
+        let injected = report_of(&mut agent, &inject);
         injected_and_healed(injected, || {
             report_of(&mut agent, &NodeOrder::Heal { id: id(fault) })
         })
