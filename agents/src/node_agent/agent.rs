@@ -229,7 +229,7 @@ impl Agent {
             Some(found) => self.inject(id, fault.name(), found),
             None => {
                 let kind = fault.name();
-                let reason = format!("{kind} is available in the simulation stage alone");
+                let reason = format!("{kind} is not available on real processes of this machine");
                 self.report_unverified(id, Unverified { reason })
             }
         }

@@ -88,6 +88,10 @@ pub struct NodeProcess {
     pub(crate) dead_by: BTreeSet<FaultId>,
     /// Pauses not yet healed.
     pub(crate) paused_by: BTreeSet<FaultId>,
+    /// What its clock is under.
+    pub(crate) clock_held_by: Option<FaultId>,
+    /// Its processes have been told another time than the true one.
+    pub(crate) clock_distrusted: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +115,8 @@ impl NodeProcess {
             endings: BTreeMap::new(),
             dead_by: BTreeSet::new(),
             paused_by: BTreeSet::new(),
+            clock_held_by: None,
+            clock_distrusted: false,
         }
     }
 
@@ -186,6 +192,7 @@ impl NodeProcess {
         let events = events.map_err(|source| self.system("preparing the events pipe", source))?;
         let pid = process.node_pid;
         self.generation += 1;
+        self.clock_distrusted = false;
         self.running = Some(Running {
             process,
             events,
@@ -301,7 +308,11 @@ impl NodeProcess {
             running.events = None;
         }
         let more = !events.is_empty();
-        for event in events {
+        for mut event in events {
+            if self.clock_distrusted {
+                // Its own stamp is what the fault makes of it.
+                event.time = now;
+            }
             self.outgoing.send(&NodeReport::Node(event))?;
         }
         Ok(more)

@@ -11,6 +11,8 @@
 )]
 
 mod agent;
+#[cfg(target_arch = "x86_64")]
+mod clock;
 mod ends;
 mod faults;
 mod node;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Some("node") => return node::main(&arguments[1], &arguments[2..]),
         _ => {}
     }
-    let rooms = [faults::TESTS, resource::TESTS, ends::TESTS];
+    let mut rooms = vec![faults::TESTS, resource::TESTS, ends::TESTS];
+    #[cfg(target_arch = "x86_64")]
+    rooms.push(clock::TESTS);
     runner::run(rooms.into_iter().flatten())
 }

@@ -42,7 +42,7 @@ pub(crate) fn read(
     let on = stage.unwrap_or(Stage::Local);
     let mut planned = fault::read(&reader, &endpoints, &phases, on);
     let nemesis = nemesis::read(&reader, &planned, &endpoints, (&phases, on));
-    fault::check_together(&reader, &planned, &phases);
+    fault::check_together(&reader, &planned, &phases, on);
     let trials = schedule::trials(seed, trials, &planned, &nemesis, &phases);
     planned.extend(nemesis.faults_in(&trials));
     let faults: Vec<_> = planned

@@ -359,7 +359,12 @@ fn read_after(table: &TableReader<'_>) -> String {
 }
 
 /// What no fault can tell alone: equal names, and two faults on one process at a time.
-pub(crate) fn check_together(root: &TableReader<'_>, planned: &[Planned], phases: &Phases) {
+pub(crate) fn check_together(
+    root: &TableReader<'_>,
+    planned: &[Planned],
+    phases: &Phases,
+    stage: Stage,
+) {
     for (index, fault) in planned.iter().enumerate() {
         for other in &planned[..index] {
             let name = &fault.fault.name;
@@ -368,12 +373,12 @@ pub(crate) fn check_together(root: &TableReader<'_>, planned: &[Planned], phases
                 let hint = "metrics and gates speak of faults by name; give each its own `name`";
                 root.log
                     .invalid(&fault.span, "fault.name", message, Some(hint.to_owned()));
-            } else if let Some(node) = contested(other, fault, phases) {
+            } else if let Some(node) = contested(other, fault, phases, stage) {
                 let message = format!(
                     "`{}` and `{name}` act on {node} at the same time",
                     other.fault.name
                 );
-                let hint = "a node that is down or stopped cannot be killed, paused or restarted again, nor one limit be set twice; move one of them";
+                let hint = "a node that is down or stopped cannot be killed, paused or restarted again, nor a clock or a limit be set twice; move one of them";
                 root.log
                     .invalid(&fault.span, "fault", message, Some(hint.to_owned()));
             }
@@ -381,27 +386,23 @@ pub(crate) fn check_together(root: &TableReader<'_>, planned: &[Planned], phases
     }
 }
 
-/// A node whose process both faults surely act on at the same time.
-fn contested(left: &Planned, right: &Planned, phases: &Phases) -> Option<String> {
-    let kinds = (&left.fault.kind, &right.fault.kind);
-    let same_limit = matches!(
-        kinds,
-        (
-            FaultKind::Host(HostFault::FileDescriptors { .. }),
-            FaultKind::Host(HostFault::FileDescriptors { .. })
-        )
-    );
-    let acts_on_process = |planned: &Planned| {
-        let kind = &planned.fault.kind;
-        matches!(
-            kind,
-            FaultKind::Kill { .. }
-                | FaultKind::Terminate {}
-                | FaultKind::Pause {}
-                | FaultKind::Restart {}
-        )
+/// A node of which both faults surely claim the same thing at the same time: its process, a limit, or
+/// its clock, which adds up in virtual time alone.
+fn contested(left: &Planned, right: &Planned, phases: &Phases, stage: Stage) -> Option<String> {
+    let claim = |planned: &Planned| match &planned.fault.kind {
+        FaultKind::Kill { .. }
+        | FaultKind::Terminate {}
+        | FaultKind::Pause {}
+        | FaultKind::Restart {} => Some("process"),
+        FaultKind::Host(HostFault::FileDescriptors { .. }) => Some("descriptors"),
+        FaultKind::Host(HostFault::ClockBump { .. } | HostFault::ClockRate { .. })
+            if stage == Stage::Local =>
+        {
+            Some("clock")
+        }
+        _ => None,
     };
-    if !same_limit && !(acts_on_process(left) && acts_on_process(right)) {
+    if claim(left).is_none() || claim(left) != claim(right) {
         return None;
     }
     let (left_start, left_end) = window(left, phases)?;

@@ -327,7 +327,7 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
         with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
-        with_fault("[nemesis]\nfaults = [\"clock-bump\"]"),
+        with_fault("[nemesis]\nfaults = [\"disk-hang\"]"),
         "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),
         "[[fault]]\nkind = \"kill\"\nafter = \"transaction.committed\"\n".to_owned(),
         "[[fault]]\nkind = \"kill\"\nnodes = \"coordinator\"\n".to_owned(),

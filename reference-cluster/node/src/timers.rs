@@ -1,9 +1,10 @@
 //! The node's timers: one timerfd for the earliest of them.
 //!
 //! The async runtime's own timers round up to whole milliseconds, which would be a visible share of
-//! the detection times this node exists to show; a timerfd with an absolute CLOCK_MONOTONIC moment
-//! is woken by a high-resolution kernel timer. A node has a handful of timers, one per purpose, so
-//! an ordered map is the heap.
+//! the detection times this node exists to show; a timerfd is woken by a high-resolution kernel timer.
+//! It is set to how long is left, and looked at anew when that is over: the node's own clock is all
+//! that it knows of time, and under a fault the kernel does not share its view. A node has a handful
+//! of timers, one per purpose, so an ordered map is the heap.
 //!
 //! Invariant: a timer is never handed out before its moment, and the earliest due comes first.
 
@@ -17,6 +18,8 @@ use shakedown_contracts::time::Moment;
 use shakedown_core::interface::Timer;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::clock;
 
 /// All timers of a node.
 pub struct Timers {
@@ -81,7 +84,10 @@ impl Timers {
             let read = ready
                 .try_io(|descriptor| Ok(nix::unistd::read(&descriptor.get_ref().0, &mut [0; 8])?));
             match read {
-                Ok(result) => return result.map(|_| ()),
+                Ok(result) => {
+                    self.armed = None;
+                    return result.map(|_| ());
+                }
                 Err(_would_block) => continue,
             }
         }
@@ -94,17 +100,17 @@ impl Timers {
         }
         match earliest {
             Some(at) => {
-                // An all-zero moment would disarm the timer.
-                let nanos = at.0.max(1);
+                // An all-zero time would disarm the timer.
+                let nanos = at.since(clock::now()).as_nanos().max(1);
                 let time = TimeSpec::new(
                     (nanos / 1_000_000_000) as i64,
                     (nanos % 1_000_000_000) as i64,
                 );
-                let absolute = TimerSetTimeFlags::TFD_TIMER_ABSTIME;
+                let relative = TimerSetTimeFlags::empty();
                 self.descriptor
                     .get_ref()
                     .0
-                    .set(Expiration::OneShot(time), absolute)?;
+                    .set(Expiration::OneShot(time), relative)?;
             }
             None => self.descriptor.get_ref().0.unset()?,
         }
@@ -116,7 +122,6 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
 
     #[tokio::test(flavor = "current_thread")]
     async fn timers_come_in_order_of_their_moments_and_never_early() {

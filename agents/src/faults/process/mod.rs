@@ -6,6 +6,8 @@ mod ready;
 mod restart;
 mod terminate;
 
+pub(super) use self::pause::{Wanted, settle};
+
 use shakedown_contracts::control::ProcessFault;
 use shakedown_contracts::fault::FaultId;
 

@@ -92,8 +92,10 @@ impl Fault<NodeProcess> for Pause {
 
 /// What all threads are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(in crate::faults) enum Wanted {
+    /// None runs.
     Stopped,
+    /// None is stopped.
     Continued,
 }
 
@@ -116,7 +118,10 @@ impl Wanted {
 }
 
 /// Signals all processes until every thread is as wanted and a new listing shows nothing else.
-fn settle(host: &NodeProcess, wanted: Wanted) -> Result<Observation, Unverified> {
+pub(in crate::faults) fn settle(
+    host: &NodeProcess,
+    wanted: Wanted,
+) -> Result<Observation, Unverified> {
     let unverified = |reason: String| Unverified {
         reason: format!("{}: {reason}", host.name()),
     };

@@ -17,7 +17,7 @@ use shakedown_contracts::fault::{
     CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
 };
 use shakedown_contracts::frame::{self, Decoder};
-use shakedown_contracts::host_fault::HostFault;
+use shakedown_contracts::host_fault::{BumpDirection, HostFault};
 use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
@@ -78,8 +78,15 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 1] {
-    [HostFault::FileDescriptors { left: 0 }]
+fn host_faults() -> [HostFault; 3] {
+    [
+        HostFault::ClockBump {
+            delta: Duration::from_secs(1),
+            direction: BumpDirection::Forward,
+        },
+        HostFault::ClockRate { rate: 0.5 },
+        HostFault::FileDescriptors { left: 0 },
+    ]
 }
 
 /// Each fault of links, small enough to be over in a moment.
