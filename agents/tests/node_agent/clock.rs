@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
         "a_clock_runs_at_half_its_rate_and_then_true_from_what_it_shows",
         half,
     ),
+    ("a_clock_jumps_to_and_fro", strobe),
     (
         "a_second_fault_of_a_clock_is_refused_and_a_dead_node_reads_none",
         refused,
@@ -187,6 +188,35 @@ fn half() {
     assert!(
         (least..=most).contains(&(later.shown - shown.shown)),
         "it runs true again"
+    );
+}
+
+fn strobe() {
+    let mut agent = python(TELLER);
+    agent.start_node();
+    let fault = HostFault::ClockStrobe {
+        delta: Duration::from_millis(900),
+        period: Duration::from_millis(20),
+    };
+    let evidence = disturb(&mut agent, "strobe", fault).unwrap();
+    println!("  {}", evidence.observed);
+    assert!(
+        (evidence.achieved[0].achieved - 900.0).abs() < 1.0,
+        "{evidence:?}"
+    );
+    // Each time the one or the other; of fifty, not always the same.
+    let ahead: Vec<bool> = (1..=50)
+        .map(|number| {
+            let [wall, _] = ask(&agent, number);
+            assert!(wall.is_ahead(0) || wall.is_ahead(900), "{wall:?}");
+            wall.is_ahead(900)
+        })
+        .collect();
+    assert!(ahead.contains(&true) && ahead.contains(&false), "{ahead:?}");
+    let observed = healed(&mut agent, "strobe");
+    assert!(
+        observed.contains("1 have their own vDSO back"),
+        "{observed}"
     );
 }
 

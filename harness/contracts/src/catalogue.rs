@@ -95,7 +95,7 @@ pub const FAULTS: &[Choice] = &[
     not_yet("disk-lose-unsynced", "the disk forgets what was not synced"),
     simulated("disk-corrupt", "the disk returns altered bytes"),
     now("clock-bump", "the clock jumps"),
-    not_yet("clock-strobe", "the clock jumps to and fro"),
+    on_processes("clock-strobe", "the clock jumps to and fro"),
     now("clock-rate", "the clock runs fast or slow"),
     not_yet("cpu", "the processor is taken"),
     not_yet("memory", "memory is short"),

@@ -54,6 +54,13 @@ pub enum HostFault {
         /// Which way.
         direction: BumpDirection,
     },
+    /// The clock jumps to and fro: in every other period it is ahead.
+    ClockStrobe {
+        /// So far.
+        delta: Duration,
+        /// Between two jumps.
+        period: Duration,
+    },
     /// The node's processes can open only a few descriptors more.
     FileDescriptors {
         /// So many.
@@ -72,6 +79,7 @@ impl HostFault {
             HostFault::DiskCorrupt { .. } => "disk-corrupt",
             HostFault::ClockRate { .. } => "clock-rate",
             HostFault::ClockBump { .. } => "clock-bump",
+            HostFault::ClockStrobe { .. } => "clock-strobe",
             HostFault::FileDescriptors { .. } => "file-descriptors",
         }
     }
@@ -87,7 +95,8 @@ impl HostFault {
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }
             | HostFault::ClockRate { .. }
-            | HostFault::ClockBump { .. } => false,
+            | HostFault::ClockBump { .. }
+            | HostFault::ClockStrobe { .. } => false,
         }
     }
 }

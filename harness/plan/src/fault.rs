@@ -395,11 +395,11 @@ fn contested(left: &Planned, right: &Planned, phases: &Phases, stage: Stage) -> 
         | FaultKind::Pause {}
         | FaultKind::Restart {} => Some("process"),
         FaultKind::Host(HostFault::FileDescriptors { .. }) => Some("descriptors"),
-        FaultKind::Host(HostFault::ClockBump { .. } | HostFault::ClockRate { .. })
-            if stage == Stage::Local =>
-        {
-            Some("clock")
-        }
+        FaultKind::Host(
+            HostFault::ClockBump { .. }
+            | HostFault::ClockRate { .. }
+            | HostFault::ClockStrobe { .. },
+        ) if stage == Stage::Local => Some("clock"),
         _ => None,
     };
     if claim(left).is_none() || claim(left) != claim(right) {

@@ -12,6 +12,10 @@ use crate::reader::{TableReader, quoted};
 
 /// A clock that runs faster than this is no clock.
 const RATE_MAX: f64 = 100.0;
+/// Jepsen's default, and what an agent can look at.
+const PERIOD: Duration = Duration::from_millis(10);
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+const PERIOD_MAX: Duration = Duration::from_secs(1);
 /// More descriptors than any process may have.
 const LEFT_MAX: u32 = 1 << 20;
 /// More failures than any run has operations.
@@ -50,11 +54,24 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
                 direction: table.choice("direction", &ways).unwrap_or_default(),
             }
         }
+        "clock-strobe" => strobe(table),
         "file-descriptors" => HostFault::FileDescriptors {
             left: table.integer("left", 0, LEFT_MAX).unwrap_or(0),
         },
         _ => return None,
     })
+}
+
+fn strobe(table: &TableReader<'_>) -> HostFault {
+    let delta = required_duration(table, "delta", "`delta = \"200ms\"`");
+    let written = table.duration_above_zero("period");
+    let period = written.map_or(PERIOD, |placed| placed.value);
+    if !(PERIOD_MIN..=PERIOD_MAX).contains(&period) {
+        let message = format!("a clock that jumps every {period} cannot be verified");
+        let hint = format!("give a period from {PERIOD_MIN} to {PERIOD_MAX}");
+        table.invalid("period", message, hint);
+    }
+    HostFault::ClockStrobe { delta, period }
 }
 
 fn required_duration(table: &TableReader<'_>, key: &'static str, example: &str) -> Duration {

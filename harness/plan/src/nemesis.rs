@@ -223,6 +223,10 @@ fn default_host_fault(kind: &str) -> HostFault {
             times: Some(1),
         },
         "disk-full" => HostFault::DiskFull {},
+        "clock-strobe" => HostFault::ClockStrobe {
+            delta: Duration::from_millis(100),
+            period: Duration::from_millis(10),
+        },
         "file-descriptors" => HostFault::FileDescriptors { left: 0 },
         "disk-corrupt" => HostFault::DiskCorrupt {
             damage: Damage::BitFlip,

@@ -47,8 +47,8 @@ impl World {
                 self.with_clock(number, |clock, now| clock.begin(id, fault, now));
                 self.disturbed(number, id);
             }
-            HostFault::FileDescriptors { .. } => {
-                return Err("only real processes have descriptors".to_owned());
+            HostFault::FileDescriptors { .. } | HostFault::ClockStrobe { .. } => {
+                return Err("only real processes can meet it".to_owned());
             }
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }

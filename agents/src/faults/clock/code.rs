@@ -1,8 +1,8 @@
 //! The code that runs inside a target instead of its vDSO's: x86-64.
 //!
 //! It asks the kernel by the system call, then shows another time: with t the true time in
-//! nanoseconds, `t + offset + (t - anchor) · drift`, where drift is a signed fraction of 2³². It is
-//! assembled into this program, refers to nothing outside itself, and is copied out of here. It keeps
+//! nanoseconds, `t + offset + (t - anchor) · drift`, where drift is a signed fraction of 2³², and in
+//! every other period since the anchor `swing` more. It is assembled into this program, refers to nothing outside itself, and is copied out of here. It keeps
 //! to the calling convention of the functions it stands for, and needs 40 bytes of stack.
 
 use std::ops::Range;
@@ -12,9 +12,9 @@ core::arch::global_asm!(
     ".balign 16",
     ".globl shakedown_clock_begin",
     "shakedown_clock_begin:",
-    // Anchor, offset, drift: of wall time, then of the clocks that count since boot.
-    "20: .quad 0, 0, 0",
-    "21: .quad 0, 0, 0",
+    // Anchor, offset, drift, period, swing: of wall time, then of the clocks that count since boot.
+    "20: .quad 0, 0, 0, 0, 0",
+    "21: .quad 0, 0, 0, 0, 0",
     ".globl shakedown_clock_gettime",
     "shakedown_clock_gettime:",
     "mov eax, 228",
@@ -28,7 +28,7 @@ core::arch::global_asm!(
     "jz 22f",
     "cmp edi, 11", // CLOCK_TAI
     "jz 22f",
-    "add r8, 24",
+    "add r8, 40",
     "cmp edi, 1", // CLOCK_MONOTONIC
     "jz 22f",
     "cmp edi, 4", // CLOCK_MONOTONIC_RAW
@@ -86,9 +86,19 @@ core::arch::global_asm!(
     "27:",
     "mov rax, r9",
     "sub rax, [r8]",
+    "mov r10, rax",
     "imul qword ptr [r8 + 16]",
     "shrd rax, rdx, 32",
     "add r9, rax",
+    "cmp qword ptr [r8 + 24], 0",
+    "je 26f",
+    "mov rax, r10",
+    "cqo",
+    "idiv qword ptr [r8 + 24]",
+    "test al, 1",
+    "jz 26f",
+    "add r9, [r8 + 32]",
+    "26:",
     "add r9, [r8 + 8]",
     "jns 28f",
     "xor r9d, r9d",
@@ -119,9 +129,11 @@ unsafe extern "C" {
 /// Where the two settings stand in the code.
 pub const WALL: u64 = 0;
 /// Of the clocks that count since boot.
-pub const SINCE_BOOT: u64 = 24;
+pub const SINCE_BOOT: u64 = SETTING_BYTES as u64;
+/// Of one setting.
+pub const SETTING_BYTES: usize = 40;
 
-/// What a clock shows, by three numbers.
+/// What a clock shows, by five numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Setting {
     /// True nanoseconds at which the drift began.
@@ -130,22 +142,47 @@ pub struct Setting {
     pub offset: i64,
     /// Nanoseconds gained in 2³² true ones.
     pub drift: i64,
+    /// Nanoseconds between two jumps to and fro; 0 for none.
+    pub period: i64,
+    /// How far those are.
+    pub swing: i64,
 }
 
 impl Setting {
     /// As the code reads it.
-    pub fn bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.anchor.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.drift.to_le_bytes());
+    pub fn bytes(self) -> [u8; SETTING_BYTES] {
+        let numbers = [
+            self.anchor,
+            self.offset,
+            self.drift,
+            self.period,
+            self.swing,
+        ];
+        let mut bytes = [0; SETTING_BYTES];
+        for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *place = number.to_le_bytes();
+        }
         bytes
+    }
+
+    /// As the code holds it.
+    pub fn of(bytes: [u8; SETTING_BYTES]) -> Self {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |index: usize| i64::from_le_bytes(numbers[index]);
+        Setting {
+            anchor: number(0),
+            offset: number(1),
+            drift: number(2),
+            period: number(3),
+            swing: number(4),
+        }
     }
 
     /// What is shown at a true time; the same as the code does.
     pub fn shown(self, truth: i64) -> i64 {
         let gained = (i128::from(truth - self.anchor) * i128::from(self.drift)) >> 32;
-        truth + gained as i64 + self.offset
+        let swung = self.period != 0 && (truth - self.anchor) / self.period % 2 != 0;
+        truth + gained as i64 + self.offset + if swung { self.swing } else { 0 }
     }
 }
 
@@ -184,8 +221,8 @@ mod tests {
     fn the_code_is_small_and_begins_with_its_settings() {
         let (code, places) = code();
         assert!(code.len() < 500, "{}", code.len());
-        assert!(code[..48].iter().all(|byte| *byte == 0));
-        assert_eq!(places.gettime, 48);
+        assert!(code[..80].iter().all(|byte| *byte == 0));
+        assert_eq!(places.gettime, 80);
         assert_eq!(code[places.trap as usize], 0xcc);
     }
 
@@ -193,8 +230,8 @@ mod tests {
     fn a_setting_shows_its_offset_and_its_drift() {
         let half = Setting {
             anchor: 1_000_000,
-            offset: 0,
             drift: -(1 << 31),
+            ..Setting::default()
         };
         assert_eq!(half.shown(1_000_000), 1_000_000);
         assert_eq!(half.shown(3_000_000), 2_000_000);
@@ -203,5 +240,16 @@ mod tests {
             ..Setting::default()
         };
         assert_eq!(ahead.shown(7), 507);
+        let strobe = Setting {
+            anchor: 100,
+            period: 10,
+            swing: 1_000,
+            ..Setting::default()
+        };
+        assert_eq!(
+            [105, 115, 125].map(|truth| strobe.shown(truth)),
+            [105, 1_115, 125]
+        );
+        assert_eq!(Setting::of(strobe.bytes()), strobe);
     }
 }

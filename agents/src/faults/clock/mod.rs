@@ -22,7 +22,9 @@ use crate::node_agent::node::NodeProcess;
 #[cfg(target_arch = "x86_64")]
 pub fn fault(fault: &HostFault, id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
     match fault {
-        HostFault::ClockRate { .. } | HostFault::ClockBump { .. } => {
+        HostFault::ClockRate { .. }
+        | HostFault::ClockBump { .. }
+        | HostFault::ClockStrobe { .. } => {
             Some(Box::new(skew::Skew::new(id.clone(), fault.clone())))
         }
         _ => None,

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::code::{SINCE_BOOT, Setting, WALL, code};
+use super::code::{SETTING_BYTES, SINCE_BOOT, Setting, WALL, code};
 use super::vdso::{FUNCTIONS, Vdso, function, room};
 use crate::process::identity::ProcessIdentity;
 
@@ -24,7 +24,8 @@ pub struct Settings {
 impl Settings {
     /// True time.
     pub fn is_true(&self) -> bool {
-        let honest = |setting: &Setting| setting.offset == 0 && setting.drift == 0;
+        let honest =
+            |setting: &Setting| setting.offset == 0 && setting.drift == 0 && setting.period == 0;
         honest(&self.wall) && honest(&self.since_boot)
     }
 }
@@ -49,7 +50,7 @@ impl Patch {
     pub fn prepare(process: ProcessIdentity) -> io::Result<Self> {
         let vdso = Vdso::of(process.pid)?;
         let (code, places) = code();
-        let settings = SINCE_BOOT as usize + 24;
+        let settings = 2 * SETTING_BYTES;
         let present = vdso
             .image
             .windows(code.len() - settings)
@@ -85,16 +86,7 @@ impl Patch {
     /// # Errors
     /// When the process is gone.
     pub fn settings(&self) -> io::Result<Settings> {
-        let setting = |place| -> io::Result<Setting> {
-            let bytes: [u8; 24] = self.vdso.read(self.at + place)?;
-            let (numbers, _) = bytes.as_chunks::<8>();
-            let number = |index: usize| i64::from_le_bytes(numbers[index]);
-            Ok(Setting {
-                anchor: number(0),
-                offset: number(1),
-                drift: number(2),
-            })
-        };
+        let setting = |place| io::Result::Ok(Setting::of(self.vdso.read(self.at + place)?));
         Ok(Settings {
             wall: setting(WALL)?,
             since_boot: setting(SINCE_BOOT)?,

@@ -75,6 +75,13 @@ impl Skew {
                 anchor: truth,
                 offset: setting.shown(truth) - truth,
                 drift: ((rate - 1.0) * 4_294_967_296.0).round() as i64,
+                ..Setting::default()
+            },
+            HostFault::ClockStrobe { delta, period } => Setting {
+                anchor: truth,
+                period: period.as_nanos() as i64,
+                swing: delta.as_nanos() as i64,
+                ..setting
             },
             _ => setting,
         };
@@ -94,10 +101,15 @@ impl Skew {
                 };
                 Setting { offset, ..setting }
             }
+            HostFault::ClockStrobe { .. } => Setting {
+                period: 0,
+                swing: 0,
+                ..setting
+            },
             _ => Setting {
                 anchor: truth,
                 offset: setting.shown(truth) - truth,
-                drift: 0,
+                ..Setting::default()
             },
         };
         Settings {
@@ -245,6 +257,31 @@ impl Skew {
                 let numbers = achieved("delta", delta.as_millis_f64(), jumped, "ms");
                 Ok((observed, numbers))
             }
+            HostFault::ClockStrobe { delta, period } => {
+                let mut swings: Vec<f64> = first.iter().map(Told::ahead_ms).collect();
+                let until = now().after(period).after(period);
+                // Ends: a look takes a fraction of a millisecond.
+                while now() < until {
+                    swings.extend(self.ask(host)?.iter().map(Told::ahead_ms));
+                    std::thread::sleep(std::time::Duration::from(period) / 16);
+                }
+                let (least, most) = swings
+                    .iter()
+                    .fold((f64::MAX, f64::MIN), |(low, high), one| {
+                        (low.min(*one), high.max(*one))
+                    });
+                let wanted = delta.as_millis_f64();
+                if (most - least - wanted).abs() > 1.0 {
+                    let reason =
+                        format!("it was told times {least:+.3} to {most:+.3} ms off alone");
+                    return Err(unverified(host, reason));
+                }
+                let looks = swings.len();
+                let observed = format!(
+                    "in {looks} looks {count} processes are told times {least:+.3} to {most:+.3} ms off"
+                );
+                Ok((observed, achieved("delta", wanted, most - least, "ms")))
+            }
             _ => Err(unverified(host, "no fault of a clock".to_owned())),
         }
     }
@@ -363,7 +400,8 @@ fn ask(patch: &Patch) -> io::Result<Told> {
         let place = visit.call(function, clock, trap)?;
         let after = truth(clock);
         let shown = patch.time_at(place)?;
-        let (least, most) = (setting.shown(before), setting.shown(after));
+        let (one, other) = (setting.shown(before), setting.shown(after));
+        let (least, most) = (one.min(other), one.max(other));
         let error = (least - shown).max(shown - most).max(0);
         Ok((before + (after - before) / 2, shown, error))
     };

@@ -78,13 +78,17 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 3] {
+fn host_faults() -> [HostFault; 4] {
     [
         HostFault::ClockBump {
             delta: Duration::from_secs(1),
             direction: BumpDirection::Forward,
         },
         HostFault::ClockRate { rate: 0.5 },
+        HostFault::ClockStrobe {
+            delta: Duration::from_millis(200),
+            period: Duration::from_millis(10),
+        },
         HostFault::FileDescriptors { left: 0 },
     ]
 }
