@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::error::NodeError;
 use super::node::{NodeProcess, Run};
-use crate::faults::{Fault, Observation, Unverified, clock, disk, guard, process, resource};
+use crate::faults::{Fault, Observation, Unverified, clock, guard, process, resource};
 use crate::ledger::{Ledger, LedgerError};
 use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
@@ -222,9 +222,7 @@ impl Agent {
 
     /// A fault of the host is done by whichever room has it.
     fn disturb(&mut self, id: FaultId, fault: &HostFault) -> Result<(), AgentError> {
-        let found = disk::fault(fault, &id)
-            .or_else(|| clock::fault(fault, &id))
-            .or_else(|| resource::fault(fault, &id));
+        let found = clock::fault(fault, &id).or_else(|| resource::fault(fault, &id));
         match found {
             Some(found) => self.inject(id, fault.name(), found),
             None => {
