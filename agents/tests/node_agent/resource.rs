@@ -7,10 +7,13 @@ use shakedown_contracts::host_fault::HostFault;
 use crate::Test;
 use crate::agent::{Agent, id};
 
-pub const TESTS: &[Test] = &[(
-    "a_program_can_open_only_as_many_more_descriptors_as_are_left_until_the_heal",
-    descriptors,
-)];
+pub const TESTS: &[Test] = &[
+    (
+        "a_program_can_open_only_as_many_more_descriptors_as_are_left_until_the_heal",
+        descriptors,
+    ),
+    ("busy_processes_run_until_the_heal_or_the_agents_end", hogs),
+];
 
 /// An agent whose node is a Python program; it says ready before its last lines.
 pub fn python(program: &str) -> Agent {
@@ -98,4 +101,53 @@ while True:
         other => panic!("{other:?}"),
     }
     assert_eq!(ask(&agent, 3), "opened 3 100 enough");
+}
+
+/// Busy processes whose parent is the agent.
+fn hogs_of(agent: &Agent) -> usize {
+    let names = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = names.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let of_agent = format!(" {} ", agent.process.id());
+    let living = stats.filter(|stat| {
+        let mut parts = stat.split("(shakedown-hog) ");
+        let after = parts.nth(1).unwrap_or_default();
+        after
+            .get(1..)
+            .is_some_and(|rest| rest.starts_with(&of_agent))
+    });
+    living.count()
+}
+
+fn hogs() {
+    let mut agent = python("ready()\nwhile True: time.sleep(60)\n");
+    agent.start_node();
+    let evidence = disturb(&mut agent, "busy", HostFault::Cpu { hogs: 3 }).unwrap();
+    println!("  {}", evidence.observed);
+    assert_eq!(evidence.achieved[0].achieved, 3.0);
+    assert_eq!(hogs_of(&agent), 3);
+    match agent.heal("busy") {
+        FaultReport::Healed { .. } => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hogs_of(&agent), 0);
+
+    disturb(&mut agent, "again", HostFault::Cpu { hogs: 2 }).unwrap();
+    agent.process.kill().unwrap();
+    agent.process.wait().unwrap();
+    let deadline = shakedown_agents::clock::now().after(crate::agent::LIMIT);
+    // The kernel kills them; their parent is whoever collects orphans then.
+    let pids = || {
+        let names = std::fs::read_dir("/proc").unwrap().flatten();
+        let stats =
+            names.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        let living = stats.filter(|stat| stat.contains("(shakedown-hog) R"));
+        living.count()
+    };
+    while pids() > 0 {
+        assert!(
+            shakedown_agents::clock::now() < deadline,
+            "a busy process lives on"
+        );
+        std::thread::yield_now();
+    }
 }

@@ -97,7 +97,7 @@ pub const FAULTS: &[Choice] = &[
     now("clock-bump", "the clock jumps"),
     on_processes("clock-strobe", "the clock jumps to and fro"),
     now("clock-rate", "the clock runs fast or slow"),
-    not_yet("cpu", "the processor is taken"),
+    on_processes("cpu", "the processors are busy with something else"),
     not_yet("memory", "memory is short"),
     on_processes("file-descriptors", "descriptors run out"),
     not_yet("syscall", "a system call fails or is slow"),

@@ -61,6 +61,11 @@ pub enum HostFault {
         /// Between two jumps.
         period: Duration,
     },
+    /// The processors are busy with something else.
+    Cpu {
+        /// Busy processes.
+        hogs: u32,
+    },
     /// The node's processes can open only a few descriptors more.
     FileDescriptors {
         /// So many.
@@ -80,6 +85,7 @@ impl HostFault {
             HostFault::ClockRate { .. } => "clock-rate",
             HostFault::ClockBump { .. } => "clock-bump",
             HostFault::ClockStrobe { .. } => "clock-strobe",
+            HostFault::Cpu { .. } => "cpu",
             HostFault::FileDescriptors { .. } => "file-descriptors",
         }
     }
@@ -96,7 +102,8 @@ impl HostFault {
             | HostFault::DiskLatency { .. }
             | HostFault::ClockRate { .. }
             | HostFault::ClockBump { .. }
-            | HostFault::ClockStrobe { .. } => false,
+            | HostFault::ClockStrobe { .. }
+            | HostFault::Cpu { .. } => false,
         }
     }
 }

@@ -16,6 +16,8 @@ const RATE_MAX: f64 = 100.0;
 const PERIOD: Duration = Duration::from_millis(10);
 const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_secs(1);
+/// More than any machine can be kept busy by.
+const HOGS_MAX: u32 = 4096;
 /// More descriptors than any process may have.
 const LEFT_MAX: u32 = 1 << 20;
 /// More failures than any run has operations.
@@ -55,6 +57,14 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
             }
         }
         "clock-strobe" => strobe(table),
+        "cpu" => {
+            if !table.has("hogs") {
+                table.missing("hogs", "say how many busy processes: `hogs = 4`");
+            }
+            HostFault::Cpu {
+                hogs: table.integer("hogs", 1, HOGS_MAX).unwrap_or(1),
+            }
+        }
         "file-descriptors" => HostFault::FileDescriptors {
             left: table.integer("left", 0, LEFT_MAX).unwrap_or(0),
         },

@@ -223,6 +223,7 @@ fn default_host_fault(kind: &str) -> HostFault {
             times: Some(1),
         },
         "disk-full" => HostFault::DiskFull {},
+        "cpu" => HostFault::Cpu { hogs: 4 },
         "clock-strobe" => HostFault::ClockStrobe {
             delta: Duration::from_millis(100),
             period: Duration::from_millis(10),

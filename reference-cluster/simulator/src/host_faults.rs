@@ -47,7 +47,9 @@ impl World {
                 self.with_clock(number, |clock, now| clock.begin(id, fault, now));
                 self.disturbed(number, id);
             }
-            HostFault::FileDescriptors { .. } | HostFault::ClockStrobe { .. } => {
+            HostFault::FileDescriptors { .. }
+            | HostFault::ClockStrobe { .. }
+            | HostFault::Cpu { .. } => {
                 return Err("only real processes can meet it".to_owned());
             }
             HostFault::DiskHang {}

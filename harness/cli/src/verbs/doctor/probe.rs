@@ -78,7 +78,7 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 4] {
+fn host_faults() -> [HostFault; 5] {
     [
         HostFault::ClockBump {
             delta: Duration::from_secs(1),
@@ -89,6 +89,7 @@ fn host_faults() -> [HostFault; 4] {
             delta: Duration::from_millis(200),
             period: Duration::from_millis(10),
         },
+        HostFault::Cpu { hogs: 2 },
         HostFault::FileDescriptors { left: 0 },
     ]
 }
