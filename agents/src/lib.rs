@@ -6,6 +6,7 @@
 //! heal, and heal everything when the harness's end of the stream closes.
 
 pub mod clock;
+pub mod disk;
 pub mod faults;
 pub mod ledger;
 pub mod netlink;

@@ -4,6 +4,7 @@
 //! be gone. What cannot be seen is reported as unverified, which makes the trial unknown.
 
 pub mod clock;
+pub mod disk;
 pub mod guard;
 pub mod network;
 pub mod process;

@@ -13,14 +13,15 @@ use std::process::ExitCode;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
-use shakedown_contracts::control::{CONTROL_VERSION, FaultReport, NodeOrder, NodeReport, Program};
+use shakedown_contracts::control::{CONTROL_VERSION, FaultReport, NodeOrder, NodeReport};
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::HostFault;
 use thiserror::Error;
 
 use super::error::NodeError;
 use super::node::{NodeProcess, Run};
-use crate::faults::{Fault, Observation, Unverified, clock, guard, process, resource};
+use crate::disk::{Disk, Unserved};
+use crate::faults::{Fault, Observation, Unverified, clock, disk, guard, process, resource};
 use crate::ledger::{Ledger, LedgerError};
 use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
@@ -37,6 +38,8 @@ enum AgentError {
     Node(#[from] NodeError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Disk(#[from] Unserved),
     #[error("{0}")]
     Order(String),
     #[error("{action} failed: {source}; the agent needs root or a user namespace of its own")]
@@ -159,8 +162,17 @@ impl Agent {
                 namespace,
                 ledger,
                 program,
+                disk,
             } => {
-                self.hello(version, node, &namespace, &ledger, program)?;
+                self.hello(version)?;
+                enter(&namespace)?;
+                let ledger = Ledger::open(&ledger, &format!("node-agent {node}"))?;
+                let served = disk.map(|seed| Disk::serve(&program.directory, seed));
+                let (disk, outgoing) = (served.transpose()?, self.outgoing.clone());
+                self.node = Some(NodeProcess::new(node, program, disk, ledger, outgoing));
+                self.outgoing.send(&NodeReport::Ready {
+                    version: CONTROL_VERSION,
+                })?;
             }
             NodeOrder::Start => self.start()?,
             NodeOrder::Inject { id, action } => {
@@ -175,14 +187,8 @@ impl Agent {
         Ok(Next::Continue)
     }
 
-    fn hello(
-        &mut self,
-        version: u32,
-        node: String,
-        namespace: &Path,
-        ledger: &Path,
-        program: Program,
-    ) -> Result<(), AgentError> {
+    /// Refuses a session that cannot be.
+    fn hello(&self, version: u32) -> Result<(), AgentError> {
         if version != CONTROL_VERSION {
             return Err(AgentError::Order(format!(
                 "harness speaks version {version}, this agent {CONTROL_VERSION}; use one build"
@@ -193,17 +199,7 @@ impl Agent {
                 "hello came twice; it opens a session once".into(),
             ));
         }
-        enter(namespace)?;
-        let ledger = Ledger::open(ledger, &format!("node-agent {node}"))?;
-        self.node = Some(NodeProcess::new(
-            node,
-            program,
-            ledger,
-            self.outgoing.clone(),
-        ));
-        Ok(self.outgoing.send(&NodeReport::Ready {
-            version: CONTROL_VERSION,
-        })?)
+        Ok(())
     }
 
     /// A node that runs already is left alone: whoever asks may not know, or know late.
@@ -222,7 +218,9 @@ impl Agent {
 
     /// A fault of the host is done by whichever room has it.
     fn disturb(&mut self, id: FaultId, fault: &HostFault) -> Result<(), AgentError> {
-        let found = clock::fault(fault, &id).or_else(|| resource::fault(fault, &id));
+        let found = disk::fault(fault, &id)
+            .or_else(|| clock::fault(fault, &id))
+            .or_else(|| resource::fault(fault, &id));
         match found {
             Some(found) => self.inject(id, fault.name(), found),
             None => {

@@ -25,6 +25,7 @@ use super::error::{END_LIMIT, NodeError};
 use super::events::EventPipe;
 use super::launch::{Launched, launch};
 use crate::clock;
+use crate::disk::Disk;
 use crate::faults::guard::Ledgered;
 use crate::ledger::Ledger;
 use crate::process::identity::ProcessIdentity;
@@ -79,6 +80,8 @@ pub struct Killed {
 pub struct NodeProcess {
     name: String,
     program: Program,
+    /// Where its folder is served by the agent.
+    disk: Option<Disk>,
     ledger: Ledger,
     outgoing: Outgoing,
     generation: u32,
@@ -88,6 +91,8 @@ pub struct NodeProcess {
     pub(crate) dead_by: BTreeSet<FaultId>,
     /// Pauses not yet healed.
     pub(crate) paused_by: BTreeSet<FaultId>,
+    /// What its disk is under.
+    pub(crate) disk_held_by: BTreeSet<FaultId>,
     /// What its clock is under.
     pub(crate) clock_held_by: Option<FaultId>,
     /// Its processes have been told another time than the true one.
@@ -104,7 +109,13 @@ struct Running {
 
 impl NodeProcess {
     /// A node that has not been started.
-    pub fn new(name: String, program: Program, ledger: Ledger, outgoing: Outgoing) -> Self {
+    pub fn new(
+        name: String,
+        program: Program,
+        disk: Option<Disk>,
+        ledger: Ledger,
+        outgoing: Outgoing,
+    ) -> Self {
         NodeProcess {
             name,
             program,
@@ -115,6 +126,8 @@ impl NodeProcess {
             endings: BTreeMap::new(),
             dead_by: BTreeSet::new(),
             paused_by: BTreeSet::new(),
+            disk,
+            disk_held_by: BTreeSet::new(),
             clock_held_by: None,
             clock_distrusted: false,
         }
@@ -128,6 +141,11 @@ impl NodeProcess {
     /// How it is started.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// Its disk, if the agent serves it.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// What it is doing.
@@ -469,7 +487,7 @@ mod tests {
             events_descriptor: None,
             ready_timeout: END_LIMIT,
         };
-        let node = NodeProcess::new("n1".into(), program, ledger, Outgoing::new(write));
+        let node = NodeProcess::new("n1".into(), program, None, ledger, Outgoing::new(write));
         // Our own namespace is never empty: we live in it.
         let own = PidNamespace::of(std::process::id() as i32).unwrap();
         let error = node.require_empty(own).unwrap_err();

@@ -38,6 +38,11 @@ impl Agent {
 
     /// Like [`Agent::new`], with a change to the program.
     pub fn with(behaviour: &str, change: impl FnOnce(&mut Program)) -> Self {
+        Agent::on_disk(behaviour, None, change)
+    }
+
+    /// Like [`Agent::with`], with the program's directory served as a disk under that seed.
+    pub fn on_disk(behaviour: &str, disk: Option<u64>, change: impl FnOnce(&mut Program)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
         let mut program = Program {
@@ -56,6 +61,7 @@ impl Agent {
             namespace: "/proc/self/ns/net".into(),
             ledger: agent.ledger(),
             program,
+            disk,
         });
         agent.until("ready", |report| {
             matches!(report, NodeReport::Ready { .. }).then_some(())

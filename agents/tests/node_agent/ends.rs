@@ -303,6 +303,7 @@ fn version() {
             events_descriptor: None,
             ready_timeout: LIMIT,
         },
+        disk: None,
     });
     let message = failure(&mut agent);
     assert!(message.contains("version 99"), "{message}");

@@ -237,7 +237,7 @@ mod tests {
     fn a_node_that_ends_because_its_disk_failed_it_is_excused_while_the_fault_lasts() {
         let full = || FaultKind::Host(HostFault::DiskFull {});
         let damage = Damage::BitFlip;
-        let altered = || FaultKind::Host(HostFault::DiskCorrupt { damage });
+        let altered = || FaultKind::Host(HostFault::DiskCorrupt { damage, path: None });
         let hang = || FaultKind::Host(HostFault::DiskHang {});
         for (kind, node, at, found) in [
             (full(), "n1", 3_500, 0),

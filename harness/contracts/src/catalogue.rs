@@ -8,8 +8,6 @@
 pub enum Availability {
     /// It works.
     Now,
-    /// It works in the `simulation` stage; the others refuse it.
-    InSimulation,
     /// It works on real processes; the `simulation` stage refuses it.
     OnProcesses,
     /// The format has it; this version refuses it.
@@ -31,14 +29,6 @@ const fn now(name: &'static str, meaning: &'static str) -> Choice {
     Choice {
         name,
         availability: Availability::Now,
-        meaning,
-    }
-}
-
-const fn simulated(name: &'static str, meaning: &'static str) -> Choice {
-    Choice {
-        name,
-        availability: Availability::InSimulation,
         meaning,
     }
 }
@@ -88,12 +78,12 @@ pub const FAULTS: &[Choice] = &[
     on_processes("bandwidth", "links become narrow"),
     on_processes("reset", "live connections are cut"),
     not_yet("dns", "names do not resolve"),
-    simulated("disk-hang", "no disk operation completes"),
-    simulated("disk-latency", "the disk is slow"),
-    simulated("disk-fault", "the disk returns errors"),
-    simulated("disk-full", "the disk is full"),
-    not_yet("disk-lose-unsynced", "the disk forgets what was not synced"),
-    simulated("disk-corrupt", "the disk returns altered bytes"),
+    now("disk-hang", "no disk operation completes"),
+    now("disk-latency", "the disk is slow"),
+    now("disk-fault", "the disk returns errors"),
+    now("disk-full", "the disk is full"),
+    on_processes("disk-lose-unsynced", "the disk forgets what was not synced"),
+    now("disk-corrupt", "the disk returns altered bytes"),
     now("clock-bump", "the clock jumps"),
     on_processes("clock-strobe", "the clock jumps to and fro"),
     now("clock-rate", "the clock runs fast or slow"),

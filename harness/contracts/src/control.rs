@@ -141,6 +141,9 @@ pub enum NodeOrder {
         ledger: PathBuf,
         /// The node's program.
         program: Program,
+        /// Serve the program's directory as a disk that can fail, with draws from this seed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<u64>,
     },
     /// Start the node; reported as `event node.started`. Nothing where it runs already.
     Start,
@@ -173,6 +176,8 @@ pub enum NodeOrder {
 pub enum ProcessFault {
     /// SIGKILL; verified by the process's end.
     Kill,
+    /// The same, and a served disk forgets what was not synced.
+    CrashHost,
     /// SIGTERM; verified by the process's end.
     Terminate,
     /// SIGSTOP; verified by the state of every thread.

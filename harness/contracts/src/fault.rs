@@ -124,6 +124,11 @@ impl FaultKind {
 }
 
 impl FaultKind {
+    /// Whether it needs disks that can fail.
+    pub fn acts_on_disk(&self) -> bool {
+        matches!(self, FaultKind::Host(fault) if fault.name().starts_with("disk-"))
+    }
+
     /// Whether it is over at once, so that it has no duration.
     pub fn is_instant(&self) -> bool {
         matches!(self, FaultKind::Restart {} | FaultKind::Reset { .. })

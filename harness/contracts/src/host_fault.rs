@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Duration;
+use crate::units::{Duration, Ratio};
 
 /// What goes wrong in a host, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub enum HostFault {
         /// And by a share of this, drawn evenly.
         #[serde(default)]
         jitter: Duration,
+        /// Of files whose path fits this pattern; absent: of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// Disk operations fail. After a failed sync the bytes that were to be synced are lost, and a
     /// second sync of them succeeds (Rebello 2020, section 3: so do ext4, XFS and Btrfs).
@@ -33,6 +36,12 @@ pub enum HostFault {
         /// The first so many of them; absent: all, until the fault is healed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         times: Option<u32>,
+        /// Of files whose path fits this pattern; absent: of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// This share of them; absent: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percent: Option<Ratio>,
     },
     /// Nothing more can be written; what is there can be read and synced.
     DiskFull {},
@@ -41,6 +50,15 @@ pub enum HostFault {
     DiskCorrupt {
         /// How.
         damage: Damage,
+        /// Of a file whose path fits this pattern; absent: of the one that was synced last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+    },
+    /// What was not synced is gone, as after the host's death. Healing restores nothing.
+    DiskLoseUnsynced {
+        /// Writes up to a draw are there, and the one behind is there up to a sector.
+        #[serde(default)]
+        torn: bool,
     },
     /// The clock runs fast or slow, from what it shows on.
     ClockRate {
@@ -82,6 +100,7 @@ impl HostFault {
             HostFault::DiskFault { .. } => "disk-fault",
             HostFault::DiskFull {} => "disk-full",
             HostFault::DiskCorrupt { .. } => "disk-corrupt",
+            HostFault::DiskLoseUnsynced { .. } => "disk-lose-unsynced",
             HostFault::ClockRate { .. } => "clock-rate",
             HostFault::ClockBump { .. } => "clock-bump",
             HostFault::ClockStrobe { .. } => "clock-strobe",
@@ -97,6 +116,7 @@ impl HostFault {
             HostFault::DiskFault { .. }
             | HostFault::DiskFull {}
             | HostFault::DiskCorrupt { .. }
+            | HostFault::DiskLoseUnsynced { .. }
             | HostFault::FileDescriptors { .. } => true,
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }
@@ -117,6 +137,15 @@ pub enum Errno {
     /// There is no room.
     #[serde(rename = "ENOSPC")]
     NoSpace,
+    /// The user has no room left.
+    #[serde(rename = "EDQUOT")]
+    Quota,
+    /// The disk has become read-only, as after an error on many systems.
+    #[serde(rename = "EROFS")]
+    ReadOnly,
+    /// It is not allowed.
+    #[serde(rename = "EACCES")]
+    Denied,
 }
 
 impl Errno {
@@ -125,6 +154,20 @@ impl Errno {
         match self {
             Errno::Io => "EIO",
             Errno::NoSpace => "ENOSPC",
+            Errno::Quota => "EDQUOT",
+            Errno::ReadOnly => "EROFS",
+            Errno::Denied => "EACCES",
+        }
+    }
+
+    /// As Linux numbers it.
+    pub const fn number(self) -> i32 {
+        match self {
+            Errno::Io => 5,
+            Errno::NoSpace => 28,
+            Errno::Quota => 122,
+            Errno::ReadOnly => 30,
+            Errno::Denied => 13,
         }
     }
 }
@@ -137,6 +180,32 @@ pub enum DiskMethod {
     Write,
     /// Makes them durable.
     Sync,
+    /// Reads bytes.
+    Read,
+    /// Opens a file that is there.
+    Open,
+    /// Makes a file, a folder or a link.
+    Create,
+    /// Gives a file another name.
+    Rename,
+    /// Removes a file or a folder.
+    Unlink,
+    /// Makes a file shorter or longer, or reserves room for it.
+    Truncate,
+}
+
+impl DiskMethod {
+    /// All of them with the names of an experiment file.
+    pub const ALL: [(&'static str, DiskMethod); 8] = [
+        ("write", DiskMethod::Write),
+        ("sync", DiskMethod::Sync),
+        ("read", DiskMethod::Read),
+        ("open", DiskMethod::Open),
+        ("create", DiskMethod::Create),
+        ("rename", DiskMethod::Rename),
+        ("unlink", DiskMethod::Unlink),
+        ("truncate", DiskMethod::Truncate),
+    ];
 }
 
 /// How bytes change by themselves.
@@ -173,6 +242,8 @@ mod tests {
                 errno: Errno::Io,
                 methods: vec![DiskMethod::Sync],
                 times: Some(2),
+                path: None,
+                percent: None,
             },
             HostFault::ClockRate { rate: 0.5 },
         ];

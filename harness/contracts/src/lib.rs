@@ -17,6 +17,7 @@ pub mod host_fault;
 pub mod metric;
 pub mod node;
 pub mod packet_fault;
+pub mod pattern;
 pub mod plan;
 pub mod random;
 pub mod range;

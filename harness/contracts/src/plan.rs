@@ -319,4 +319,7 @@ pub struct Expectation {
 pub struct Preparations {
     /// Nodes hold written bytes back until they are synced, so that a kill is a host crash.
     pub hold_unsynced: bool,
+    /// Agents serve the nodes' folders as disks that can fail.
+    #[serde(default)]
+    pub serve_disks: bool,
 }

@@ -247,6 +247,9 @@ fn faults(out: &mut String, plan: &Plan) {
             "nodes hold written bytes back until they are synced",
         );
     }
+    if plan.preparations.serve_disks && plan.stage == Stage::Local {
+        field(out, "preparation", "nodes' folders are served through FUSE");
+    }
 }
 
 /// A partition's links in words.

@@ -105,6 +105,9 @@ fn read_one(
         table.ignore_rest();
         return None;
     };
+    if let (Stage::Simulation, FaultKind::Host(fault)) = (stage, &kind) {
+        host_fault::check_simulated(table, fault);
+    }
     let fault = Fault {
         name: name.to_owned(),
         kind,
@@ -127,18 +130,11 @@ pub(crate) fn available_in(
     log: &Log,
 ) -> bool {
     let availability = catalogue::find(catalogue::FAULTS, kind).map(|choice| choice.availability);
-    let (other, hint) = match (stage, availability) {
-        (Stage::Local, Some(Availability::InSimulation)) => (
-            "local",
-            "available with --stage simulation, or `stage = \"simulation\"` in the file",
-        ),
-        (Stage::Simulation, Some(Availability::OnProcesses)) => (
-            "simulation",
-            "available with --stage local: only real processes can meet it",
-        ),
-        _ => return true,
-    };
-    let message = format!("fault `{kind}` is not available in stage `{other}`");
+    if (stage, availability) != (Stage::Simulation, Some(Availability::OnProcesses)) {
+        return true;
+    }
+    let message = format!("fault `{kind}` is not available in stage `simulation`");
+    let hint = "available with --stage local: only real processes can meet it";
     log.unavailable(span, key, message, hint.to_owned());
     false
 }

@@ -5,7 +5,7 @@ use shakedown_contracts::fault::{FaultKind, Selector};
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
 use shakedown_contracts::plan::Target;
 use shakedown_contracts::strategy::{Detector, RecoveryLog};
-use shakedown_contracts::units::Duration;
+use shakedown_contracts::units::{Duration, Ratio};
 
 use crate::fault::Planned;
 use crate::reader::{TableReader, quoted};
@@ -20,6 +20,8 @@ const PERIOD_MAX: Duration = Duration::from_secs(1);
 const HOGS_MAX: u32 = 4096;
 /// More descriptors than any process may have.
 const LEFT_MAX: u32 = 1 << 20;
+/// A probe meets a fault of this share within 20,000 tries but once in a billion runs.
+const SHARE_MIN: f64 = 0.001;
 /// More failures than any run has operations.
 const TIMES_MAX: u32 = 1_000_000;
 
@@ -33,6 +35,7 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
                 .duration("jitter")
                 .map(|placed| placed.value)
                 .unwrap_or_default(),
+            path: path(table),
         },
         "disk-fault" => disk_fault(table),
         "disk-full" => HostFault::DiskFull {},
@@ -43,8 +46,12 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
             ];
             HostFault::DiskCorrupt {
                 damage: table.choice("damage", &damages).unwrap_or(Damage::BitFlip),
+                path: path(table),
             }
         }
+        "disk-lose-unsynced" => HostFault::DiskLoseUnsynced {
+            torn: table.boolean("torn").unwrap_or(false),
+        },
         "clock-rate" => HostFault::ClockRate { rate: rate(table) },
         "clock-bump" => {
             let ways = [
@@ -93,12 +100,70 @@ fn required_duration(table: &TableReader<'_>, key: &'static str, example: &str) 
 }
 
 fn disk_fault(table: &TableReader<'_>) -> HostFault {
-    let errnos = [("EIO", Errno::Io), ("ENOSPC", Errno::NoSpace)];
-    let errno = table.choice("errno", &errnos).unwrap_or(Errno::Io);
+    let errnos = [
+        Errno::Io,
+        Errno::NoSpace,
+        Errno::Quota,
+        Errno::ReadOnly,
+        Errno::Denied,
+    ];
+    let errno = table.choice("errno", &errnos.map(|errno| (errno.name(), errno)));
+    let errno = errno.unwrap_or(Errno::Io);
     HostFault::DiskFault {
         errno,
         methods: methods(table, errno),
         times: table.integer("times", 1, TIMES_MAX),
+        path: path(table),
+        percent: percent(table),
+    }
+}
+
+/// Which files; all without a word.
+fn path(table: &TableReader<'_>) -> Option<String> {
+    let written = table.text("path")?;
+    if written.value.is_empty() || written.value.starts_with('/') {
+        let message = format!("{} fits no file of a node", quoted(written.value));
+        let hint = "a pattern of paths from the node's own folder: `path = \"wal/*\"`";
+        table.invalid("path", message, hint);
+    }
+    Some(written.value.to_owned())
+}
+
+fn percent(table: &TableReader<'_>) -> Option<Ratio> {
+    let share = table.ratio("percent")?;
+    if share.as_f64() < SHARE_MIN {
+        let message = format!("a share of {share} is too small to be seen");
+        let hint = format!("give at least {}", SHARE_MIN);
+        table.invalid("percent", message, hint);
+    }
+    Some(share)
+}
+
+/// What only real processes can meet of a fault that both stages have.
+pub(crate) fn check_simulated(table: &TableReader<'_>, fault: &HostFault) {
+    let known = [DiskMethod::Write, DiskMethod::Sync];
+    let refused = match fault {
+        HostFault::DiskLatency { path: Some(_), .. }
+        | HostFault::DiskCorrupt { path: Some(_), .. } => Some("path"),
+        HostFault::DiskFault { path: Some(_), .. } => Some("path"),
+        HostFault::DiskFault {
+            percent: Some(_), ..
+        } => Some("percent"),
+        HostFault::DiskFault { methods, .. }
+            if methods.iter().any(|method| !known.contains(method)) =>
+        {
+            Some("methods")
+        }
+        HostFault::DiskFault { errno, .. } if !matches!(errno, Errno::Io | Errno::NoSpace) => {
+            Some("errno")
+        }
+        _ => None,
+    };
+    if let Some(key) = refused {
+        let hint = "a simulated disk has one file, methods write and sync, errors EIO and ENOSPC; \
+                    use --stage local for the rest";
+        let message = format!("this `{key}` is not available in stage `simulation`");
+        table.invalid(key, message, hint);
     }
 }
 
@@ -107,19 +172,21 @@ fn disk_fault(table: &TableReader<'_>) -> HostFault {
 fn methods(table: &TableReader<'_>, errno: Errno) -> Vec<DiskMethod> {
     let usual = match errno {
         Errno::Io => DiskMethod::Sync,
-        Errno::NoSpace => DiskMethod::Write,
+        Errno::NoSpace | Errno::Quota | Errno::ReadOnly => DiskMethod::Write,
+        Errno::Denied => DiskMethod::Open,
     };
     let Some(written) = table.texts("methods") else {
         return vec![usual];
     };
     let mut methods = Vec::new();
     for word in &written {
-        match word.value {
-            "write" => methods.push(DiskMethod::Write),
-            "sync" => methods.push(DiskMethod::Sync),
-            other => {
-                let message = format!("{} is no method of a disk", quoted(other));
-                table.invalid("methods", message, "known are write, sync");
+        let found = DiskMethod::ALL.iter().find(|(name, _)| *name == word.value);
+        match found {
+            Some((_, method)) => methods.push(*method),
+            None => {
+                let message = format!("{} is no method of a disk", quoted(word.value));
+                let names = DiskMethod::ALL.map(|(name, _)| name).join(", ");
+                table.invalid("methods", message, format!("known are {names}"));
             }
         }
     }

@@ -216,11 +216,14 @@ fn default_host_fault(kind: &str) -> HostFault {
         "disk-latency" => HostFault::DiskLatency {
             latency: Duration::from_millis(50),
             jitter: Duration::from_millis(20),
+            path: None,
         },
         "disk-fault" => HostFault::DiskFault {
             errno: Errno::Io,
             methods: vec![DiskMethod::Sync],
             times: Some(1),
+            path: None,
+            percent: None,
         },
         "disk-full" => HostFault::DiskFull {},
         "cpu" => HostFault::Cpu { hogs: 4 },
@@ -231,7 +234,9 @@ fn default_host_fault(kind: &str) -> HostFault {
         "file-descriptors" => HostFault::FileDescriptors { left: 0 },
         "disk-corrupt" => HostFault::DiskCorrupt {
             damage: Damage::BitFlip,
+            path: None,
         },
+        "disk-lose-unsynced" => HostFault::DiskLoseUnsynced { torn: true },
         "clock-rate" => HostFault::ClockRate { rate: 0.995 },
         "clock-bump" => HostFault::ClockBump {
             delta: Duration::from_millis(100),

@@ -34,7 +34,7 @@ impl World {
     pub fn disturb(&mut self, node: &str, id: &FaultId, fault: &HostFault) -> Result<(), String> {
         let number = self.node(node);
         match fault {
-            HostFault::DiskCorrupt { damage } => return self.corrupt(number, id, *damage),
+            HostFault::DiskCorrupt { damage, .. } => return self.corrupt(number, id, *damage),
             HostFault::ClockRate { .. } => {
                 self.with_clock(number, |clock, now| clock.begin(id, fault, now));
                 let due = Due::ClockReading {
@@ -48,6 +48,7 @@ impl World {
                 self.disturbed(number, id);
             }
             HostFault::FileDescriptors { .. }
+            | HostFault::DiskLoseUnsynced { .. }
             | HostFault::ClockStrobe { .. }
             | HostFault::Cpu { .. } => {
                 return Err("only real processes can meet it".to_owned());

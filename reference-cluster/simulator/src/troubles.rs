@@ -82,9 +82,9 @@ impl Troubles {
     /// What the next operation takes longer.
     pub fn delay(&mut self) -> Duration {
         let draw = |trouble: &mut Trouble| match &trouble.fault {
-            HostFault::DiskLatency { latency, jitter } => {
-                latency.saturating_add(trouble.random.duration_up_to(*jitter))
-            }
+            HostFault::DiskLatency {
+                latency, jitter, ..
+            } => latency.saturating_add(trouble.random.duration_up_to(*jitter)),
             _ => Duration::ZERO,
         };
         let delays = self.active.values_mut().map(draw);
@@ -156,7 +156,9 @@ impl Trouble {
     fn seen(&self) -> (String, Vec<Achieved>) {
         let count = self.operations;
         match &self.fault {
-            HostFault::DiskLatency { latency, jitter } => {
+            HostFault::DiskLatency {
+                latency, jitter, ..
+            } => {
                 let requested = latency.as_millis_f64() + jitter.as_millis_f64() / 2.0;
                 let mean = self.added.as_millis_f64() / f64::from(count.max(1));
                 let observed = format!("{count} operations took {mean:.2} ms longer in the mean");

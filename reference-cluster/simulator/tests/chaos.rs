@@ -91,6 +91,7 @@ impl Chaos {
             1 => HostFault::DiskLatency {
                 latency: self.random.duration_up_to(Duration::from_millis(60)),
                 jitter: Duration::from_millis(20),
+                path: None,
             },
             2 => HostFault::ClockRate {
                 rate: 0.5 + self.random.unit(),
@@ -104,6 +105,8 @@ impl Chaos {
                 errno: Errno::Io,
                 methods: vec![DiskMethod::Sync],
                 times: Some(1),
+                path: None,
+                percent: None,
             },
             _ => return,
         };

@@ -16,19 +16,33 @@ use crate::node_agent::node::{NodeProcess, Run};
 /// The fault.
 pub(super) struct Kill {
     id: FaultId,
+    /// A disk that the agent serves forgets what was not synced.
+    of_host: bool,
     awaited: Option<AwaitReady>,
 }
 
 impl Kill {
-    pub fn new(id: FaultId) -> Self {
-        Kill { id, awaited: None }
+    pub fn new(id: FaultId, of_host: bool) -> Self {
+        Kill {
+            id,
+            of_host,
+            awaited: None,
+        }
     }
 }
 
 impl Fault<NodeProcess> for Kill {
     fn inject(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         require_readiness(host)?;
-        let observation = kill_or_find_dead(host)?;
+        let mut observation = kill_or_find_dead(host)?;
+        if let Some(disk) = host.disk().filter(|_| self.of_host) {
+            let lost = disk.lose(&self.id, true).map_err(|error| Unverified {
+                reason: format!("{}: {error}", host.name()),
+            })?;
+            let (files, bytes) = lost;
+            let told = format!("; {bytes} bytes of {files} files were not synced and are gone");
+            observation.evidence.observed.push_str(&told);
+        }
         host.dead_by.insert(self.id.clone());
         Ok(observation)
     }

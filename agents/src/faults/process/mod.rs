@@ -17,7 +17,8 @@ use crate::node_agent::node::NodeProcess;
 /// The registry.
 pub fn fault(action: ProcessFault, id: FaultId) -> Box<dyn Fault<NodeProcess>> {
     match action {
-        ProcessFault::Kill => Box::new(kill::Kill::new(id)),
+        ProcessFault::Kill => Box::new(kill::Kill::new(id, false)),
+        ProcessFault::CrashHost => Box::new(kill::Kill::new(id, true)),
         ProcessFault::Terminate => Box::new(terminate::Terminate::new(id)),
         ProcessFault::Pause => Box::new(pause::Pause::new(id)),
         ProcessFault::Restart => Box::new(restart::Restart::new(id)),

@@ -25,7 +25,7 @@ pub(super) struct Terminate {
 
 impl Terminate {
     pub fn new(id: FaultId) -> Self {
-        let dead = Kill::new(id.clone());
+        let dead = Kill::new(id.clone(), false);
         Terminate { id, dead }
     }
 }

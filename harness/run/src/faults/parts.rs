@@ -202,7 +202,7 @@ fn host_crash(nodes: Vec<String>, topology: &Topology) -> Resolved {
     links.sort();
     links.dedup();
     let cut = on_links(links, LinkEffect::Cut(CutBehavior::Drop));
-    let mut killed = on_nodes(nodes, ProcessFault::Kill);
+    let mut killed = on_nodes(nodes, ProcessFault::CrashHost);
     killed.groups.insert(0, vec![cut]);
     killed
 }

@@ -98,6 +98,7 @@ impl Running<'_> {
                 namespace: self.namespace(node)?,
                 ledger: assignment.ledgers.join(format!("node-{node}.jsonl")),
                 program,
+                disk: plan.preparations.serve_disks.then_some(seed),
             };
             self.cluster.start_node(node, &hello).await?;
         }

@@ -26,6 +26,8 @@ fn syncs_fail(times: Option<u32>) -> HostFault {
         errno: Errno::Io,
         methods: vec![DiskMethod::Sync],
         times,
+        path: None,
+        percent: None,
     }
 }
 
@@ -102,6 +104,7 @@ fn added_latency_is_measured_on_the_operations_that_had_it() {
     let slow = HostFault::DiskLatency {
         latency: Duration::from_millis(20),
         jitter: Duration::from_millis(10),
+        path: None,
     };
     group
         .world
@@ -221,7 +224,7 @@ fn after_damage(checksum: Checksum, damage: Damage, seed: u64) -> Result<usize, 
     let mut group = one(seed, &strategy);
     let mut writes = Writes::default();
     write(&mut group, &mut writes, 60);
-    let fault = HostFault::DiskCorrupt { damage };
+    let fault = HostFault::DiskCorrupt { damage, path: None };
     group.world.disturb("n1", &id("damage"), &fault)?;
     group.world.kill("n1");
     group.world.start("n1");
@@ -252,6 +255,7 @@ fn a_log_without_two_whole_sectors_cannot_be_damaged() {
     let mut group = one(1, &alone(OnFsyncError::Panic));
     let fault = HostFault::DiskCorrupt {
         damage: Damage::BitFlip,
+        path: None,
     };
     let refused = group
         .world

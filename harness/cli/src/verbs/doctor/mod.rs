@@ -45,11 +45,6 @@ pub fn main() -> Result<Outcome, Failure> {
     for finding in &findings {
         print_finding(finding);
     }
-    let simulated = FAULTS
-        .iter()
-        .filter(|choice| choice.availability == Availability::InSimulation);
-    let names: Vec<&str> = simulated.map(|choice| choice.name).collect();
-    anstream::println!("\nin the simulation stage alone: {}", names.join(", "));
     let later = |choice: &&_| {
         matches!(
             choice,
@@ -64,7 +59,7 @@ pub fn main() -> Result<Outcome, Failure> {
         .filter(later)
         .map(|choice| choice.name)
         .collect();
-    anstream::println!("not available yet in this version: {}", names.join(", "));
+    anstream::println!("\nnot available yet in this version: {}", names.join(", "));
     let all = !findings.is_empty() && findings.iter().all(|finding| finding.result.is_ok());
     Ok(if all { Outcome::Pass } else { Outcome::Fail })
 }
@@ -87,10 +82,10 @@ fn print_stages(local_works: bool) {
 fn print_finding(finding: &Finding) {
     match &finding.result {
         Ok(evidence) => {
-            anstream::println!("{:<12} yes  {}", finding.fault, evidence.mechanism);
-            anstream::println!("{:<12}      seen: {}", "", evidence.observed);
+            anstream::println!("{:<18} yes  {}", finding.fault, evidence.mechanism);
+            anstream::println!("{:<18}      seen: {}", "", evidence.observed);
         }
-        Err(reason) => anstream::println!("{:<12} no   {reason}", finding.fault),
+        Err(reason) => anstream::println!("{:<18} no   {reason}", finding.fault),
     }
 }
 

@@ -17,7 +17,7 @@ use shakedown_contracts::fault::{
     CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
 };
 use shakedown_contracts::frame::{self, Decoder};
-use shakedown_contracts::host_fault::{BumpDirection, HostFault};
+use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
 use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
@@ -25,7 +25,7 @@ use super::Finding;
 use super::conversation::Conversation;
 
 /// A stand-in node that is ready at once and then waits to be killed.
-const STAND_IN: &str = r#"echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
+const STAND_IN: &str = r#"head -c 4096 /dev/zero >log; sync log; echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -78,8 +78,28 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 5] {
+fn host_faults() -> [HostFault; 11] {
+    let latency = Duration::from_millis(20);
     [
+        HostFault::DiskHang {},
+        HostFault::DiskLatency {
+            latency,
+            jitter: Duration::ZERO,
+            path: None,
+        },
+        HostFault::DiskFault {
+            errno: Errno::Io,
+            methods: vec![DiskMethod::Write, DiskMethod::Sync],
+            times: None,
+            path: None,
+            percent: None,
+        },
+        HostFault::DiskFull {},
+        HostFault::DiskCorrupt {
+            damage: Damage::BitFlip,
+            path: None,
+        },
+        HostFault::DiskLoseUnsynced { torn: false },
         HostFault::ClockBump {
             delta: Duration::from_secs(1),
             direction: BumpDirection::Forward,
@@ -339,6 +359,9 @@ fn try_node(
 
 fn started_node(scratch: &Scratch, namespace: &Path, fault: &str) -> Result<Agent, anyhow::Error> {
     let mut agent = Agent::start("node")?;
+    let folder = scratch.0.join(format!("{fault}.folder"));
+    std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let on_disk = fault.starts_with("disk-");
     agent.tell(&NodeOrder::Hello {
         version: CONTROL_VERSION,
         node: "n1".to_owned(),
@@ -347,11 +370,12 @@ fn started_node(scratch: &Scratch, namespace: &Path, fault: &str) -> Result<Agen
         program: Program {
             executable: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), STAND_IN.to_owned()],
-            directory: "/".into(),
+            directory: folder,
             log: scratch.0.join(format!("{fault}.log")),
             events_descriptor: Some(3),
             ready_timeout: Duration::from_secs(5),
         },
+        disk: on_disk.then_some(1),
     })?;
     agent.tell(&NodeOrder::Start)?;
     loop {

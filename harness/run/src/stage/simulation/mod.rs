@@ -17,7 +17,7 @@ use shakedown_contracts::control::{
     NetworkReport, NodeOrder, NodeReport, ProcessFault,
 };
 use shakedown_contracts::event::{Event, Evidence, StampedEvent};
-use shakedown_contracts::fault::{Crash, FaultId, FaultKind};
+use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::plan::Plan;
 use shakedown_contracts::run_directory::TrialDirectory;
 use shakedown_contracts::time::{Bracket, Moment};
@@ -46,8 +46,6 @@ struct Life {
 pub struct Cluster {
     world: World,
     nodes: Vec<String>,
-    /// Names of the faults that kill a host and not only its process.
-    host_crashes: BTreeSet<String>,
     /// What was done to a node by a fault, so that healing undoes it.
     done: BTreeMap<FaultId, ProcessFault>,
     /// Faults of disks and clocks, by node.
@@ -88,12 +86,9 @@ impl Cluster {
             let refused = std::io::Error::other(error.to_string());
             RunError::system::<std::io::Error>("set up the simulated cluster")(refused)
         })?;
-        let of_host = |kind: &FaultKind| matches!(kind, FaultKind::Kill { crash: Crash::Host });
-        let crashes = plan.faults.iter().filter(|fault| of_host(&fault.kind));
         Ok(Cluster {
             world,
             nodes: plan.target.member_names(),
-            host_crashes: crashes.map(|fault| fault.name.clone()).collect(),
             done: BTreeMap::new(),
             disturbing: BTreeSet::new(),
             until_ready: BTreeMap::new(),
@@ -236,7 +231,7 @@ impl Cluster {
     fn inject(&mut self, node: &str, id: &FaultId, action: ProcessFault) {
         let world = &mut self.world;
         match action {
-            ProcessFault::Kill if self.host_crashes.contains(&id.fault) => world.crash(node),
+            ProcessFault::CrashHost => world.crash(node),
             // A simulated node has nothing to do before its end.
             ProcessFault::Kill | ProcessFault::Terminate => world.kill(node),
             ProcessFault::Pause => world.pause(node),
@@ -258,7 +253,7 @@ impl Cluster {
                 let report = healed(id, self.world.now(), &format!("{node} goes on"));
                 return self.say_of(node, NodeReport::Fault(report));
             }
-            Some(ProcessFault::Kill | ProcessFault::Terminate) => {
+            Some(ProcessFault::Kill | ProcessFault::CrashHost | ProcessFault::Terminate) => {
                 if let Some(report) = self.serves_again(node, id) {
                     return self.say_of(node, NodeReport::Fault(report));
                 }
@@ -390,7 +385,7 @@ impl Cluster {
 
 fn state_after(action: ProcessFault) -> &'static str {
     match action {
-        ProcessFault::Kill | ProcessFault::Terminate => "dead",
+        ProcessFault::Kill | ProcessFault::CrashHost | ProcessFault::Terminate => "dead",
         ProcessFault::Pause => "stopped",
         ProcessFault::Restart => "dead and started again",
     }
