@@ -366,8 +366,11 @@ while True:
         "{seen:?}"
     );
     heal(&mut agent, "flip");
-    while line(&agent, "bits") != "bits 1" {
-        assert_eq!(line(&agent, "bits"), "bits 0");
+    loop {
+        match line(&agent, "bits").as_str() {
+            "bits 1" => break,
+            before => assert_eq!(before, "bits 0"),
+        }
     }
     let elsewhere = HostFault::DiskCorrupt {
         damage: Damage::Scramble,

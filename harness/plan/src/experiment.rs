@@ -70,7 +70,7 @@ pub(crate) fn read(
     };
     let preparations = Preparations {
         hold_unsynced: faults.iter().any(host_crash),
-        serve_disks: faults.iter().any(|fault| fault.kind.acts_on_disk()),
+        serve_disks: on == Stage::Local && faults.iter().any(|fault| fault.kind.acts_on_disk()),
     };
     log.is_empty().then(|| Plan {
         format: PLAN_FORMAT,

@@ -327,8 +327,8 @@ fn what_this_version_lacks_is_unavailable_and_not_a_mistake() {
         with_fault("[target]\nsystem = \"targets/etcd.toml\"\nanything = 1"),
         with_fault("[target]\nrole.app = { count = 2 }"),
         with_fault("[workload]\nkind = \"queue\"\nitems = 5"),
-        with_fault("[nemesis]\nfaults = [\"disk-hang\"]"),
-        "[[fault]]\nkind = \"disk-full\"\npath = \"/\"\n".to_owned(),
+        with_fault("[nemesis]\nfaults = [\"syscall\"]"),
+        "[[fault]]\nkind = \"syscall\"\npath = \"/\"\n".to_owned(),
         "[[fault]]\nkind = \"kill\"\nafter = \"transaction.committed\"\n".to_owned(),
         "[[fault]]\nkind = \"kill\"\nnodes = \"coordinator\"\n".to_owned(),
         with_fault("[[gate]]\nmetric = \"recovery.steady_state\"\nrequire = \"< 2s\""),
@@ -400,27 +400,33 @@ proptest! {
 }
 
 #[test]
-fn faults_of_hosts_are_there_in_simulation_and_refused_with_the_way_there_elsewhere() {
-    let text =
-        "[[fault]]\nkind = \"disk-fault\"\nmethods = [\"sync\"]\ntimes = 2\nnodes = [\"n1\"]\n";
-    let error = plans(text).unwrap_err();
-    let problem = &error.problems[0];
-    assert_eq!(problem.kind, ProblemKind::Unavailable);
-    let hint = problem.hint.as_deref().unwrap_or_default();
-    assert!(hint.contains("--stage simulation"), "{error}");
-    let source = Source {
-        path: "e.toml",
-        text,
-        name: "e",
+fn faults_of_disks_are_there_in_both_stages_with_what_each_can_do() {
+    let in_stage = |stage: &str, options: &str| {
+        plans(&format!(
+            "stage = \"{stage}\"\n[[fault]]\nkind = \"disk-fault\"\nnodes = [\"n1\"]\n{options}\n"
+        ))
     };
-    let overrides = Overrides {
-        stage: Some("simulation".into()),
-        ..Overrides::default()
-    };
-    let plans = compile(&source, &overrides).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(plans[0].faults[0].kind.name(), "disk-fault");
-    // The plan survives its file.
-    let json = serde_json::to_string(&plans[0]).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plans[0]);
-    assert!(describe(&plans[0]).contains("disk-fault on n1"));
+    for stage in ["local", "simulation"] {
+        let plans = in_stage(stage, "methods = [\"sync\"]\ntimes = 2").unwrap();
+        assert_eq!(plans[0].faults[0].kind.name(), "disk-fault");
+        assert_eq!(plans[0].preparations.serve_disks, stage == "local");
+        // The plan survives its file.
+        let json = serde_json::to_string(&plans[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plans[0]);
+        assert!(describe(&plans[0]).contains("disk-fault on n1"));
+    }
+    for (key, value) in [
+        ("path", "\"wal/*\""),
+        ("percent", "0.05"),
+        ("methods", "[\"rename\"]"),
+        ("errno", "\"EROFS\""),
+    ] {
+        let option = format!("{key} = {value}");
+        in_stage("local", &option).unwrap();
+        let error = in_stage("simulation", &option).unwrap_err();
+        let problem = &error.problems[0];
+        assert!(problem.message.contains(key), "{error}");
+        let hint = problem.hint.as_deref().unwrap_or_default();
+        assert!(hint.contains("--stage local"), "{error}");
+    }
 }

@@ -25,7 +25,7 @@ use super::Finding;
 use super::conversation::Conversation;
 
 /// A stand-in node that is ready at once and then waits to be killed.
-const STAND_IN: &str = r#"head -c 4096 /dev/zero >log; sync log; echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
+const STAND_IN: &str = r#"head -c 4096 /dev/zero >log; sync log; echo end >>log; echo '{"time":1,"event":"node.ready"}' >&3; exec sleep 60"#;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
