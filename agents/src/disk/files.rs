@@ -309,6 +309,11 @@ impl Inode {
         self.synced_at.load(Ordering::SeqCst) > 0
     }
 
+    /// Whether all of it is synced.
+    pub fn is_clean(&self) -> bool {
+        lock(&self.unsynced).is_empty()
+    }
+
     /// A path that leads to this very file, whatever its name is now.
     pub fn proc_path(&self) -> String {
         format!("/proc/self/fd/{}", self.raw())

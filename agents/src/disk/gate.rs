@@ -31,9 +31,11 @@ struct Trouble {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation<'a> {
     pub method: DiskMethod,
+    /// A sync that has nothing to write: no device is asked, so none can fail.
+    pub is_idle: bool,
     /// The agent's own.
     pub is_probe: bool,
-    /// Its file, from the disk's root; known where [`Gate::asks_for_paths`].
+    /// Its file, from the disk's root; known where [`Gate::is_active`].
     pub path: &'a str,
 }
 
@@ -83,10 +85,9 @@ impl Gate {
             .unwrap_or_default()
     }
 
-    /// Whether a fault acts on some files only.
-    pub fn asks_for_paths(&self) -> bool {
-        let mut faults = self.troubles.values().map(|trouble| &trouble.fault);
-        faults.any(|fault| path_of(fault).is_some())
+    /// Whether anything is wrong; without it nobody asks for paths.
+    pub fn is_active(&self) -> bool {
+        !self.troubles.is_empty()
     }
 
     /// Whether nothing completes.
@@ -158,6 +159,7 @@ impl Trouble {
             } => {
                 let left = times.is_none_or(|times| self.met.operations < u64::from(times));
                 let fails = methods.contains(&operation.method)
+                    && !operation.is_idle
                     && (left || operation.is_probe)
                     && percent.is_none_or(|share| self.random.chance(share.as_f64()));
                 if fails {
@@ -206,6 +208,7 @@ mod tests {
     fn operation(method: DiskMethod, path: &str) -> Operation<'_> {
         Operation {
             method,
+            is_idle: false,
             is_probe: false,
             path,
         }
@@ -229,7 +232,6 @@ mod tests {
             Fate::default()
         );
         gate.begin(id("f"), fault(Some("wal/*"), None, None));
-        assert!(gate.asks_for_paths());
         for (method, path, fails) in [
             (DiskMethod::Sync, "wal/000001", true),
             (DiskMethod::Sync, "base/1", false),
@@ -260,6 +262,19 @@ mod tests {
         assert_eq!(gate.judge(own).errno, Some(Errno::Io));
         assert_eq!(gate.judge(own).errno, None, "once");
         assert_eq!(gate.met(&id("f")).probes, 3);
+    }
+
+    #[test]
+    fn a_sync_that_has_nothing_to_write_succeeds() {
+        let mut gate = Gate::new(1);
+        gate.begin(id("f"), fault(None, None, None));
+        let idle = Operation {
+            is_idle: true,
+            ..operation(DiskMethod::Sync, "log")
+        };
+        assert_eq!(gate.judge(idle), Fate::default());
+        let busy = operation(DiskMethod::Sync, "log");
+        assert_eq!(gate.judge(busy).errno, Some(Errno::Io));
     }
 
     #[test]

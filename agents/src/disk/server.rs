@@ -154,11 +154,12 @@ impl Server {
             .call()
             .and_then(|call| call.name().map(|name| name.to_bytes().to_vec()));
         let own = name.as_deref().is_some_and(is_probe);
-        let needed = desk.gate.asks_for_paths() || (own || name.is_none());
-        let inode = self.files.get(request.node).ok().filter(|_| needed);
-        let mut path = inode
-            .and_then(|inode| self.files.path(&inode).ok())
-            .unwrap_or_default();
+        let inode = self.files.get(request.node).ok();
+        let of_file = matches!(request.call(), Some(Call::Sync { .. }));
+        let is_idle = of_file && inode.as_ref().is_some_and(|inode| inode.is_clean());
+        let path = inode.filter(|_| desk.gate.is_active());
+        let path = path.and_then(|inode| self.files.path(&inode).ok());
+        let mut path = path.unwrap_or_default();
         let is_probe = own || is_probe(path.as_bytes());
         if let Some(name) = name {
             if !path.is_empty() {
@@ -168,6 +169,7 @@ impl Server {
         }
         let operation = Operation {
             method,
+            is_idle,
             is_probe,
             path: &path,
         };

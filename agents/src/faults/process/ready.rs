@@ -40,7 +40,8 @@ impl AwaitReady {
         })
     }
 
-    /// True when the awaited process has said that it serves.
+    /// True when the awaited process has said that it serves, or has ended by itself: then it is not dead by
+    /// the fault any more; what it died of is its own, and judged as that.
     pub fn poll(&self, host: &NodeProcess) -> Result<bool, Unverified> {
         let name = host.name();
         match host.state() {
@@ -58,19 +59,29 @@ impl AwaitReady {
                 let reason = format!("{name} was started and not ready within {limit}; see {log}");
                 Err(Unverified { reason })
             }
-            _ => {
-                let how = host
-                    .ending(self.generation)
-                    .map_or("replaced", |end| &end.status);
-                let log = host.program().log.display();
-                let reason = format!("{name} ended before it was ready ({how}); see {log}");
-                Err(Unverified { reason })
-            }
+            _ => match host.ending(self.generation) {
+                Some(ending) if !ending.expected => Ok(true),
+                ending => {
+                    let how = ending.map_or("replaced", |ending| &ending.status);
+                    let log = host.program().log.display();
+                    let reason = format!("{name} ended before it was ready ({how}); see {log}");
+                    Err(Unverified { reason })
+                }
+            },
         }
     }
 
     /// The start and its success as an observation.
     pub fn observation(&self, host: &NodeProcess) -> Result<Observation, Unverified> {
+        if let Some(ending) = host.ending(self.generation) {
+            let (generation, status) = (self.generation, &ending.status);
+            let observed = format!("generation {generation} was started and ended: {status}");
+            let at = Bracket {
+                before: self.started,
+                after: clock::now(),
+            };
+            return Ok(started(at, observed));
+        }
         let Run::Running {
             ready: Some(ready), ..
         } = host.state()
@@ -88,15 +99,18 @@ impl AwaitReady {
             self.generation,
             at.width().as_millis_f64()
         );
-        let mechanism = "exec in a new pid namespace".to_owned();
-        Ok(Observation {
-            at,
-            evidence: Evidence {
-                mechanism,
-                observed,
-                achieved: Vec::new(),
-            },
-        })
+        Ok(started(at, observed))
+    }
+}
+
+fn started(at: Bracket, observed: String) -> Observation {
+    Observation {
+        at,
+        evidence: Evidence {
+            mechanism: "exec in a new pid namespace".to_owned(),
+            observed,
+            achieved: Vec::new(),
+        },
     }
 }
 
