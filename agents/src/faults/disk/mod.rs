@@ -126,6 +126,7 @@ impl InEffect {
         let mut evidence = met(&ended);
         let seen = match others {
             0 => see(&probe(disk).map_err(unverified)?).map_err(unverified)?,
+            1 => "another fault is in effect on this disk".to_owned(),
             others => format!("{others} other faults are in effect on this disk"),
         };
         evidence.observed = format!("{}; {seen}", evidence.observed);
