@@ -219,11 +219,14 @@ pub struct LedgerContents {
 /// # Errors
 /// When the file cannot be read.
 pub fn read(path: &Path) -> io::Result<LedgerContents> {
+    Ok(parse(&std::fs::read(path)?))
+}
+
+/// The bytes of a ledger, whole or torn.
+pub fn parse(bytes: &[u8]) -> LedgerContents {
     let mut contents = LedgerContents::default();
-    for line in std::fs::read(path)?
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.is_empty())
-    {
+    let lines = bytes.split(|&byte| byte == b'\n');
+    for line in lines.filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line) {
             Ok(Line::Header(header)) => contents.header = Some(header),
             Ok(Line::Entered { id, description }) => {
@@ -234,7 +237,7 @@ pub fn read(path: &Path) -> io::Result<LedgerContents> {
             Err(_) => contents.damaged_lines += 1,
         }
     }
-    Ok(contents)
+    contents
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ impl Table {
 }
 
 /// Pair and bytes of one element of a dump; the attribute holds them.
-fn counted(element: &[u8], bytes: u16) -> Option<(Pair, u64)> {
+pub fn counted(element: &[u8], bytes: u16) -> Option<(Pair, u64)> {
     let find = |bytes, wanted| {
         attributes(bytes).find_map(|(kind, payload)| (kind == wanted).then_some(payload))
     };

@@ -254,7 +254,8 @@ fn overflows_of(table: &str) -> u64 {
     columns.sum()
 }
 
-fn arrival(lane: Lane, body: &[u8]) -> Option<Arrival> {
+/// The packet in the body of a message of the kernel's; `None` for what is none.
+pub fn arrival(lane: Lane, body: &[u8]) -> Option<Arrival> {
     let mut number = None;
     let mut bytes = Vec::new();
     let mut pair = Pair {

@@ -75,7 +75,7 @@ fn request(kind: u16, flags: i32, states: u32, identity: &[u8; IDENTITY_BYTES]) 
 
 /// Of a `struct inet_diag_msg`: family, state, timer and retransmits come before the identity, which
 /// begins with both ports and both addresses.
-fn connection(body: &[u8]) -> Option<Connection> {
+pub fn connection(body: &[u8]) -> Option<Connection> {
     if *body.first()? != libc::AF_INET as u8 {
         return None;
     }

@@ -27,11 +27,17 @@ const WARNINGS_MAX: u64 = 20;
 #[derive(Debug)]
 pub(super) struct EventPipe {
     file: File,
+    lines: EventLines,
+    ended: bool,
+}
+
+/// Cuts what a program writes into events.
+#[derive(Debug, Default)]
+pub struct EventLines {
     node: String,
     line: Vec<u8>,
     overlong: bool,
     warnings: u64,
-    ended: bool,
 }
 
 impl EventPipe {
@@ -40,10 +46,7 @@ impl EventPipe {
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(EventPipe {
             file: File::from(fd),
-            node: node.to_owned(),
-            line: Vec::new(),
-            overlong: false,
-            warnings: 0,
+            lines: EventLines::new(node),
             ended: false,
         })
     }
@@ -58,11 +61,12 @@ impl EventPipe {
                     self.ended = true;
                     break;
                 }
-                Ok(count) => self.take(&buffer[..count], &mut events),
+                Ok(count) => self.lines.take(&buffer[..count], &mut events),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    self.warn(&format!("events cannot be read any more: {error}"));
+                    self.lines
+                        .warn(&format!("events cannot be read any more: {error}"));
                     self.ended = true;
                     break;
                 }
@@ -75,8 +79,27 @@ impl EventPipe {
     pub fn has_ended(&self) -> bool {
         self.ended
     }
+}
 
-    fn take(&mut self, bytes: &[u8], events: &mut Vec<StampedEvent>) {
+impl EventLines {
+    /// Nothing has been written by that node yet.
+    pub fn new(node: &str) -> Self {
+        EventLines {
+            node: node.to_owned(),
+            ..EventLines::default()
+        }
+    }
+
+    /// The same, without a word about lines that are no events.
+    pub fn quiet() -> Self {
+        EventLines {
+            warnings: WARNINGS_MAX + 1,
+            ..EventLines::default()
+        }
+    }
+
+    /// Takes more of what it wrote; whole events are added in order.
+    pub fn take(&mut self, bytes: &[u8], events: &mut Vec<StampedEvent>) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.overlong {
                 self.line.extend_from_slice(piece);
@@ -165,7 +188,7 @@ mod tests {
         writer.write_all(&line(2)).unwrap();
         let times: Vec<u64> = pipe.read().iter().map(|event| event.time.0).collect();
         assert_eq!(times, [1, 2]);
-        assert_eq!(pipe.warnings, 4);
+        assert_eq!(pipe.lines.warnings, 4);
         assert!(!pipe.has_ended());
         drop(writer);
         assert!(pipe.read().is_empty());
@@ -179,14 +202,14 @@ mod tests {
         for _ in 0..5 {
             writer.write_all(&vec![b'x'; LINE_BYTES_MAX / 2]).unwrap();
             times.extend(pipe.read());
-            assert!(pipe.line.len() <= LINE_BYTES_MAX);
+            assert!(pipe.lines.line.len() <= LINE_BYTES_MAX);
         }
         writer.write_all(b"end\n").unwrap();
         writer.write_all(&line(7)).unwrap();
         times.extend(pipe.read());
         assert_eq!(times.len(), 1);
         assert_eq!(times[0].time, Moment(7));
-        assert_eq!(pipe.warnings, 1);
+        assert_eq!(pipe.lines.warnings, 1);
     }
 
     #[test]

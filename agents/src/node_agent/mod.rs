@@ -9,7 +9,7 @@
 mod agent;
 mod child;
 mod error;
-mod events;
+pub mod events;
 mod launch;
 mod meeting;
 pub mod node;

@@ -15,6 +15,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("shakedown-analyze", &["shakedown-contracts"]),
     ("shakedown-report", &["shakedown-contracts"]),
+    (
+        "shakedown-fuzz",
+        &["shakedown-agents", "shakedown-contracts", "shakedown-plan"],
+    ),
     ("shakedown-agents", &["shakedown-contracts"]),
     ("shakedown-core", &["shakedown-contracts"]),
     ("shakedown-node", &["shakedown-contracts", "shakedown-core"]),

@@ -8,7 +8,7 @@ mod patch;
 #[cfg(target_arch = "x86_64")]
 mod skew;
 #[cfg(target_arch = "x86_64")]
-mod vdso;
+pub mod vdso;
 #[cfg(target_arch = "x86_64")]
 mod visit;
 
