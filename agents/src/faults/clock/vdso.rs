@@ -80,26 +80,29 @@ fn range(line: &str) -> Option<(u64, u64)> {
 
 /// Where a function begins in the image, by the dynamic symbols.
 pub fn function(image: &[u8], name: &str) -> Option<u64> {
-    let half = |at: usize| Some(u16::from_le_bytes(*image.get(at..)?.first_chunk()?));
-    let word = |at: usize| Some(u32::from_le_bytes(*image.get(at..)?.first_chunk()?));
-    let long = |at: usize| Some(u64::from_le_bytes(*image.get(at..)?.first_chunk()?));
+    // Numbers in the image may be anything; past its end there is nothing.
+    let at = |base: usize, offset: usize| image.get(base.checked_add(offset)?..);
+    let half = |offset| Some(u16::from_le_bytes(*at(0, offset)?.first_chunk()?));
+    let word = |base, offset| Some(u32::from_le_bytes(*at(base, offset)?.first_chunk()?));
+    let long = |base, offset| Some(u64::from_le_bytes(*at(base, offset)?.first_chunk()?));
     if image.get(..5)? != b"\x7fELF\x02" {
         return None;
     }
-    let (sections, size, count) = (long(0x28)? as usize, half(0x3a)?, half(0x3c)?);
+    let (sections, size, count) = (long(0, 0x28)? as usize, half(0x3a)?, half(0x3c)?);
     let section = |number: usize| sections.checked_add(number.checked_mul(usize::from(size))?);
     for number in 0..usize::from(count) {
         const DYNAMIC_SYMBOLS: u32 = 11;
+        const SYMBOL_BYTES: usize = 24;
         let header = section(number)?;
-        if word(header + 4)? != DYNAMIC_SYMBOLS {
+        if word(header, 4)? != DYNAMIC_SYMBOLS {
             continue;
         }
-        let (begin, bytes) = (long(header + 0x18)? as usize, long(header + 0x20)? as usize);
-        let names = long(section(word(header + 0x28)? as usize)? + 0x18)? as usize;
-        for symbol in (begin..begin.checked_add(bytes)?).step_by(24) {
-            let text = image.get(names.checked_add(word(symbol)? as usize)?..)?;
+        let (begin, bytes) = (long(header, 0x18)? as usize, long(header, 0x20)? as usize);
+        let names = long(section(word(header, 0x28)? as usize)?, 0x18)? as usize;
+        for symbol in (begin..begin.checked_add(bytes)?).step_by(SYMBOL_BYTES) {
+            let text = at(names, word(symbol, 0)? as usize)?;
             if text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0) {
-                return long(symbol + 8);
+                return long(symbol, 8);
             }
         }
     }
