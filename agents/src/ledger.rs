@@ -62,6 +62,7 @@ enum Line {
     Entered { id: FaultId, description: String },
     Struck { id: FaultId },
     Process(ProcessIdentity),
+    Group { path: PathBuf },
 }
 
 /// A fault that was entered and not struck.
@@ -166,6 +167,15 @@ impl Ledger {
         self.append(&Line::Process(process))
     }
 
+    /// Notes a control group that is about to be made and must not outlive us.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn record_group(&mut self, path: &Path) -> Result<(), LedgerError> {
+        let path = path.to_owned();
+        self.append(&Line::Group { path })
+    }
+
     /// Faults entered and not struck, in order of entry.
     pub fn open_faults(&self) -> &[FaultId] {
         &self.open
@@ -210,6 +220,8 @@ pub struct LedgerContents {
     pub open_faults: Vec<OpenFault>,
     /// Every recorded process, in order.
     pub processes: Vec<ProcessIdentity>,
+    /// Every recorded control group, in order.
+    pub groups: Vec<PathBuf>,
     /// Lines that are none; a torn last line is one of them.
     pub damaged_lines: usize,
 }
@@ -234,6 +246,7 @@ pub fn parse(bytes: &[u8]) -> LedgerContents {
             }
             Ok(Line::Struck { id }) => contents.open_faults.retain(|open| open.id != id),
             Ok(Line::Process(process)) => contents.processes.push(process),
+            Ok(Line::Group { path }) => contents.groups.push(path),
             Err(_) => contents.damaged_lines += 1,
         }
     }

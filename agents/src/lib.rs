@@ -5,6 +5,7 @@
 //! write each fault to a ledger before it is applied (`ledger`), verify every effect and every
 //! heal, and heal everything when the harness's end of the stream closes.
 
+pub mod cgroup;
 pub mod clock;
 pub mod disk;
 pub mod faults;

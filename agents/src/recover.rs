@@ -2,7 +2,7 @@
 //!
 //! A ledger belongs to a harness. While that very process lives (same pid, start time and boot) its
 //! ledgers are never touched. Otherwise what a ledger names is residue: processes are killed one by
-//! one, each only if it is still the recorded one, and the ledger is removed once they are gone.
+//! one, each only if it is still the recorded one, control groups are removed, and then the ledger is.
 //! Namespaces, rules and pipes need no recovery: the kernel removes them with their processes.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use shakedown_contracts::units::Duration;
 
+use crate::cgroup;
 use crate::ledger::{self, LedgerContents, OpenFault};
 use crate::process::identity::{ProcessIdentity, boot_id};
 use crate::process::pidfd::PidFd;
@@ -35,6 +36,8 @@ pub struct Residue {
     pub open_faults: Vec<OpenFault>,
     /// Recorded processes (the agent and what it started) that still live.
     pub living: Vec<ProcessIdentity>,
+    /// Control groups that are still there.
+    pub groups: Vec<PathBuf>,
 }
 
 /// What [`recover`] did.
@@ -44,6 +47,8 @@ pub struct Recovered {
     pub killed: Vec<ProcessIdentity>,
     /// Processes that did not end in time; their ledgers were kept.
     pub remaining: Vec<ProcessIdentity>,
+    /// Control groups that were removed.
+    pub groups: Vec<PathBuf>,
     /// Ledgers that were removed.
     pub ledgers: Vec<PathBuf>,
 }
@@ -56,7 +61,10 @@ pub struct Recovered {
 /// what to kill. A folder that does not exist holds nothing.
 pub fn residue(root: &Path) -> io::Result<Vec<Residue>> {
     let mut found = dead_ledgers(root)?;
-    found.retain(|residue| !residue.living.is_empty() || !residue.open_faults.is_empty());
+    found.retain(|residue| {
+        let none = residue.living.is_empty() && residue.open_faults.is_empty();
+        !none || !residue.groups.is_empty()
+    });
     Ok(found)
 }
 
@@ -91,6 +99,10 @@ pub fn recover(root: &Path) -> io::Result<Recovered> {
             } else {
                 recovered.remaining.push(*process);
             }
+        }
+        for group in &residue.groups {
+            cgroup::remove_left_over(group)?;
+            recovered.groups.push(group.clone());
         }
         if recovered.remaining.len() == before {
             unless_gone(std::fs::remove_file(&residue.ledger))?;
@@ -130,6 +142,11 @@ fn describe(ledger: PathBuf, contents: LedgerContents) -> io::Result<Residue> {
         open_faults: contents.open_faults,
         living: recorded
             .filter(|process| same_boot && process.is_alive())
+            .collect(),
+        groups: contents
+            .groups
+            .into_iter()
+            .filter(|group| same_boot && group.exists())
             .collect(),
     })
 }
@@ -231,6 +248,9 @@ impl fmt::Display for Residue {
         for open in &self.open_faults {
             write!(f, ", {} ({}) not healed", open.id, open.description)?;
         }
+        for group in &self.groups {
+            write!(f, ", control group {}", group.display())?;
+        }
         write!(f, " [{}]", self.ledger.display())
     }
 }
@@ -249,6 +269,9 @@ impl fmt::Display for Recovered {
                 f,
                 "process {pid} lives {END_LIMIT} after SIGKILL; see /proc/{pid}/stack"
             )?;
+        }
+        for group in &self.groups {
+            writeln!(f, "removed control group {}", group.display())?;
         }
         write!(f, "removed {} ledgers", self.ledgers.len())
     }

@@ -10,6 +10,7 @@ mod agent;
 mod child;
 mod error;
 pub mod events;
+mod groups;
 mod launch;
 mod meeting;
 pub mod node;

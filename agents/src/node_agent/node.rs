@@ -24,6 +24,7 @@ use super::child::ENDED;
 use super::error::{END_LIMIT, NodeError};
 use super::events::EventPipe;
 use super::launch::{Launched, launch};
+use crate::cgroup::Group;
 use crate::clock;
 use crate::disk::Disk;
 use crate::faults::guard::Ledgered;
@@ -91,6 +92,8 @@ pub struct NodeProcess {
     pub(crate) dead_by: BTreeSet<FaultId>,
     /// Pauses not yet healed.
     pub(crate) paused_by: BTreeSet<FaultId>,
+    /// Control groups that its processes are in.
+    pub(super) groups: BTreeMap<FaultId, Group>,
     /// What its disk is under.
     pub(crate) disk_held_by: BTreeSet<FaultId>,
     /// What its clock is under.
@@ -127,6 +130,7 @@ impl NodeProcess {
             dead_by: BTreeSet::new(),
             paused_by: BTreeSet::new(),
             disk,
+            groups: BTreeMap::new(),
             disk_held_by: BTreeSet::new(),
             clock_held_by: None,
             clock_distrusted: false,
@@ -217,6 +221,8 @@ impl NodeProcess {
             started,
             ready: None,
         });
+        let joined = self.join_groups(pid);
+        joined.map_err(|source| self.system("moving it into its group", source))?;
         self.report(Event::NodeStarted {
             pid,
             generation: self.generation,
@@ -295,6 +301,8 @@ impl NodeProcess {
             None | Some(Ok(_) | Err(NodeError::Report(_))) => {}
             Some(Err(error)) => return Err(error),
         }
+        // Before the ledger that names them.
+        self.groups.clear();
         let node = self.name;
         let fail = |error: crate::ledger::LedgerError| NodeError::System {
             node: node.clone(),

@@ -87,8 +87,8 @@ pub const FAULTS: &[Choice] = &[
     now("clock-bump", "the clock jumps"),
     on_processes("clock-strobe", "the clock jumps to and fro"),
     now("clock-rate", "the clock runs fast or slow"),
-    on_processes("cpu", "the processors are busy with something else"),
-    not_yet("memory", "memory is short"),
+    on_processes("cpu", "the node gets less of the processors"),
+    on_processes("memory", "memory is short"),
     on_processes("file-descriptors", "descriptors run out"),
     not_yet("syscall", "a system call fails or is slow"),
 ];

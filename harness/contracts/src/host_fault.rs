@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Duration, Ratio};
+use crate::units::{Bytes, Duration, Ratio};
 
 /// What goes wrong in a host, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,10 +79,23 @@ pub enum HostFault {
         /// Between two jumps.
         period: Duration,
     },
-    /// The processors are busy with something else.
+    /// The node gets less of the processors.
     Cpu {
-        /// Busy processes.
+        /// Beside so many busy processes.
+        #[serde(default)]
         hogs: u32,
+        /// At most so many processors, a whole or a part of one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<f64>,
+    },
+    /// Memory is short.
+    Memory {
+        /// The node's processes can take so much more; what they took before is not counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<Bytes>,
+        /// Something else on the host holds so much.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pressure: Option<Bytes>,
     },
     /// The node's processes can open only a few descriptors more.
     FileDescriptors {
@@ -105,6 +118,7 @@ impl HostFault {
             HostFault::ClockBump { .. } => "clock-bump",
             HostFault::ClockStrobe { .. } => "clock-strobe",
             HostFault::Cpu { .. } => "cpu",
+            HostFault::Memory { .. } => "memory",
             HostFault::FileDescriptors { .. } => "file-descriptors",
         }
     }
@@ -117,6 +131,7 @@ impl HostFault {
             | HostFault::DiskFull {}
             | HostFault::DiskCorrupt { .. }
             | HostFault::DiskLoseUnsynced { .. }
+            | HostFault::Memory { .. }
             | HostFault::FileDescriptors { .. } => true,
             HostFault::DiskHang {}
             | HostFault::DiskLatency { .. }

@@ -9,7 +9,8 @@ pub(crate) fn hold(bytes: &[u8]) {
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());
     let lines = lines.count();
-    let seen = whole.open_faults.len() + whole.processes.len() + whole.damaged_lines;
+    let found = whole.open_faults.len() + whole.processes.len() + whole.groups.len();
+    let seen = found + whole.damaged_lines;
     assert!(seen <= lines, "{seen} of {lines}");
     let mut torn = bytes.to_vec();
     torn.extend_from_slice(b"\n{\"line\":\"entered\",\"id\":{\"fau");

@@ -5,7 +5,7 @@ use shakedown_contracts::fault::{FaultKind, Selector};
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
 use shakedown_contracts::plan::Target;
 use shakedown_contracts::strategy::{Detector, RecoveryLog};
-use shakedown_contracts::units::{Duration, Ratio};
+use shakedown_contracts::units::{Bytes, Duration, Ratio};
 
 use crate::fault::Planned;
 use crate::reader::{TableReader, quoted};
@@ -18,6 +18,12 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 const PERIOD_MAX: Duration = Duration::from_secs(1);
 /// More than any machine can be kept busy by.
 const HOGS_MAX: u32 = 4096;
+/// A kernel's shortest quota is a millisecond of its period of 100.
+const QUOTA_MIN: f64 = 0.01;
+/// More processors than a machine has.
+const QUOTA_MAX: f64 = 1024.0;
+/// Less than a process needs to do anything.
+const MEMORY_MIN: Bytes = Bytes(1 << 20);
 /// More descriptors than any process may have.
 const LEFT_MAX: u32 = 1 << 20;
 /// A probe meets a fault of this share within 20,000 tries but once in a billion runs.
@@ -65,11 +71,25 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
         }
         "clock-strobe" => strobe(table),
         "cpu" => {
-            if !table.has("hogs") {
-                table.missing("hogs", "say how many busy processes: `hogs = 4`");
+            if !table.has("hogs") && !table.has("quota") {
+                let hint = "say how many busy processes, `hogs = 4`, or what the node may have \
+                            of one processor, `quota = 0.2`";
+                table.missing("hogs", hint);
             }
             HostFault::Cpu {
-                hogs: table.integer("hogs", 1, HOGS_MAX).unwrap_or(1),
+                hogs: table.integer("hogs", 1, HOGS_MAX).unwrap_or(0),
+                quota: quota(table),
+            }
+        }
+        "memory" => {
+            if !table.has("limit") && !table.has("pressure") {
+                let hint = "say what more the node may take, `limit = \"64MiB\"`, or what something \
+                            else holds, `pressure = \"1GiB\"`";
+                table.missing("limit", hint);
+            }
+            HostFault::Memory {
+                limit: bytes(table, "limit"),
+                pressure: bytes(table, "pressure"),
             }
         }
         "file-descriptors" => HostFault::FileDescriptors {
@@ -77,6 +97,24 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
         },
         _ => return None,
     })
+}
+
+fn quota(table: &TableReader<'_>) -> Option<f64> {
+    let quota = table.positive("quota", QUOTA_MAX)?;
+    if quota < QUOTA_MIN {
+        let message = format!("a quota of {quota} is less than a kernel can give");
+        table.invalid("quota", message, format!("give at least {QUOTA_MIN}"));
+    }
+    Some(quota)
+}
+
+fn bytes(table: &TableReader<'_>, key: &'static str) -> Option<Bytes> {
+    let written = table.quantity::<Bytes>(key)?.value;
+    if written < MEMORY_MIN {
+        let message = format!("{written} is too little to run a process in");
+        table.invalid(key, message, format!("give at least {MEMORY_MIN}"));
+    }
+    Some(written)
 }
 
 fn strobe(table: &TableReader<'_>) -> HostFault {

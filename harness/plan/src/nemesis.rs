@@ -226,7 +226,14 @@ fn default_host_fault(kind: &str) -> HostFault {
             percent: None,
         },
         "disk-full" => HostFault::DiskFull {},
-        "cpu" => HostFault::Cpu { hogs: 4 },
+        "cpu" => HostFault::Cpu {
+            hogs: 4,
+            quota: None,
+        },
+        "memory" => HostFault::Memory {
+            limit: None,
+            pressure: Some(Bytes(256 << 20)),
+        },
         "clock-strobe" => HostFault::ClockStrobe {
             delta: Duration::from_millis(100),
             period: Duration::from_millis(10),

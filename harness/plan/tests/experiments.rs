@@ -360,6 +360,30 @@ fn a_wrong_override_is_told_of_the_option() {
     insta::assert_snapshot!("wrong_override", error.to_string());
 }
 
+#[test]
+fn a_fault_of_resources_says_how_much_of_what() {
+    let of = |kind: &str, options: &str| {
+        plans(&format!("[[fault]]\nkind = \"{kind}\"\n{options}\n"))
+    };
+    for (kind, options) in [
+        ("cpu", "quota = 0.2"),
+        ("cpu", "hogs = 2\nquota = 1.5"),
+        ("memory", "limit = \"64MiB\""),
+        ("memory", "pressure = \"1GiB\""),
+    ] {
+        of(kind, options).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (kind, options, told) in [
+        ("cpu", "", "quota = 0.2"),
+        ("cpu", "quota = 0.001", "give at least 0.01"),
+        ("memory", "", "pressure = "),
+        ("memory", "limit = \"4KiB\"", "give at least 1MiB"),
+    ] {
+        let error = of(kind, options).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -50,6 +50,7 @@ impl World {
             HostFault::FileDescriptors { .. }
             | HostFault::DiskLoseUnsynced { .. }
             | HostFault::ClockStrobe { .. }
+            | HostFault::Memory { .. }
             | HostFault::Cpu { .. } => {
                 return Err("only real processes can meet it".to_owned());
             }

@@ -1,48 +1,40 @@
 //! The processor is taken: busy processes beside the node, each in a session of its own, so that the
-//! scheduler weighs each like a whole program of somebody else (sched(7), autogroups).
+//! scheduler weighs each like a whole program of somebody else (sched(7), autogroups); or a `quota`; or both.
 //!
 //! They die with the agent. Proof: every one of them has run; how much of the processors they got
 //! together is told.
 
-use std::io;
-
-use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use shakedown_contracts::event::{Achieved, Evidence};
+use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::{Bracket, Moment};
 use shakedown_contracts::units::Duration;
 
+use super::helper::{Helper, Work};
+use super::quota::Quota;
 use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
-use crate::process::pidfd::PidFd;
 
 const MECHANISM: &str = "busy processes, each in a session of its own";
 /// A busy process runs within milliseconds; on a machine with many of them it waits for its turn.
 const RUN_LIMIT: Duration = Duration::from_secs(5);
 /// A look at what they got takes so long at least.
 const WATCHED: Duration = Duration::from_millis(50);
-const END_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// The fault.
 pub(super) struct Cpu {
     wanted: u32,
-    hogs: Vec<Hog>,
-}
-
-/// A busy process; it ends with this.
-struct Hog {
-    pid: i32,
-    handle: PidFd,
+    hogs: Vec<Helper>,
+    quota: Option<Quota>,
 }
 
 impl Cpu {
-    pub fn new(hogs: u32) -> Self {
+    pub fn new(id: &FaultId, hogs: u32, quota: Option<f64>) -> Self {
         Cpu {
             wanted: hogs,
             hogs: Vec::new(),
+            quota: quota.map(|share| Quota::new(id.clone(), share)),
         }
     }
 
@@ -69,12 +61,56 @@ impl Cpu {
 
 impl Fault<NodeProcess> for Cpu {
     fn inject(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
+        let quota = self.quota.as_ref().map(|quota| quota.inject(host));
+        let quota = quota.transpose()?;
+        if self.wanted == 0
+            && let Some(quota) = quota
+        {
+            return Ok(quota);
+        }
+        match self.keep_busy(host) {
+            Ok(busy) => Ok(both(quota, busy)),
+            Err(unverified) => {
+                if let Some(quota) = &self.quota {
+                    // The report says unverified whatever comes of it.
+                    let _ = quota.heal(host);
+                }
+                Err(unverified)
+            }
+        }
+    }
+
+    fn heal(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
+        let quota = self.quota.as_ref().map(|quota| quota.heal(host));
+        let quota = quota.transpose()?;
+        match quota {
+            Some(quota) if self.wanted == 0 => Ok(quota),
+            quota => Ok(both(quota, self.leave(host)?)),
+        }
+    }
+}
+
+/// Both parts as one observation.
+fn both(quota: Option<Observation>, mut busy: Observation) -> Observation {
+    if let Some(quota) = quota {
+        busy.at.before = quota.at.before;
+        let (one, other) = (&mut busy.evidence, quota.evidence);
+        one.mechanism = format!("{}, {}", other.mechanism, one.mechanism);
+        one.observed = format!("{}; {}", other.observed, one.observed);
+        one.achieved.extend(other.achieved);
+    }
+    busy
+}
+
+impl Cpu {
+    /// Starts the busy processes and sees them run.
+    fn keep_busy(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         let unverified = |reason: String| Unverified {
             reason: format!("{}: {reason}", host.name()),
         };
         let before = now();
         for _ in 0..self.wanted {
-            let hog = Hog::start();
+            let hog = Helper::start(Work::Spin, false);
             let failed = |error| unverified(format!("starting a busy process: {error}"));
             self.hogs.push(hog.map_err(failed)?);
         }
@@ -108,7 +144,8 @@ impl Fault<NodeProcess> for Cpu {
         })
     }
 
-    fn heal(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
+    /// Ends them.
+    fn leave(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         let before = now();
         let hogs = std::mem::take(&mut self.hogs);
         let pids: Vec<i32> = hogs.iter().map(|hog| hog.pid).collect();
@@ -132,66 +169,8 @@ impl Fault<NodeProcess> for Cpu {
     }
 }
 
-impl Hog {
-    fn start() -> io::Result<Self> {
-        let agent = nix::unistd::getpid();
-        // SAFETY: this process has one thread, so no lock is held by another; the child makes
-        // async-signal-safe calls only and never returns.
-        let pid = unsafe { libc::fork() };
-        if pid < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if pid == 0 {
-            // SAFETY: as above.
-            unsafe { be_busy(agent) }
-        }
-        let handle = PidFd::open(pid);
-        if handle.is_err() {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        Ok(Hog {
-            pid,
-            handle: handle?,
-        })
-    }
-}
-
-impl Drop for Hog {
-    fn drop(&mut self) {
-        // It cannot refuse; a machine that takes longer is seen by whoever looks for it.
-        let _ = self.handle.signal(Signal::SIGKILL);
-        if self.handle.wait(END_LIMIT).unwrap_or(false) {
-            let _ = waitpid(Pid::from_raw(self.pid), None);
-        }
-    }
-}
-
-/// Runs until it is killed, or its agent ends.
-///
-/// # Safety
-/// Only in a child just forked by a process of one thread.
-unsafe fn be_busy(agent: Pid) -> ! {
-    // SAFETY: async-signal-safe calls without pointers.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != agent.as_raw() {
-            libc::_exit(0);
-        }
-        libc::setsid();
-        libc::prctl(libc::PR_SET_NAME, c"shakedown-hog".as_ptr());
-        libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
-        let mut mask = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&raw mut mask);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
-    }
-    let mut number = 0_u64;
-    loop {
-        number = std::hint::black_box(number.wrapping_add(1));
-    }
-}
-
 /// Nanoseconds on a processor; `None` when there is no such process, or it is only to be collected.
-fn nanos_run(pid: i32) -> Option<u64> {
+pub(super) fn nanos_run(pid: i32) -> Option<u64> {
     let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     schedule.split(' ').next()?.parse().ok()
 }

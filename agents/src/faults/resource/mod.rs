@@ -2,6 +2,9 @@
 
 mod cpu;
 mod file_descriptors;
+mod helper;
+mod memory;
+mod quota;
 
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::HostFault;
@@ -10,9 +13,15 @@ use super::Fault;
 use crate::node_agent::node::NodeProcess;
 
 /// The registry; `None` for what another room does.
-pub fn fault(fault: &HostFault, _id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
+pub fn fault(fault: &HostFault, id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
     match fault {
-        HostFault::Cpu { hogs } => Some(Box::new(cpu::Cpu::new(*hogs))),
+        HostFault::Cpu { hogs, quota } => Some(Box::new(cpu::Cpu::new(id, *hogs, *quota))),
+        HostFault::Memory { limit, pressure } => Some(Box::new(memory::Memory {
+            id: id.clone(),
+            limit: *limit,
+            pressure: *pressure,
+            holder: None,
+        })),
         HostFault::FileDescriptors { left } => {
             Some(Box::new(file_descriptors::FileDescriptors::new(*left)))
         }

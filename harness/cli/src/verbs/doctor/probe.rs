@@ -78,7 +78,7 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 11] {
+fn host_faults() -> [HostFault; 12] {
     let latency = Duration::from_millis(20);
     [
         HostFault::DiskHang {},
@@ -109,7 +109,14 @@ fn host_faults() -> [HostFault; 11] {
             delta: Duration::from_millis(200),
             period: Duration::from_millis(10),
         },
-        HostFault::Cpu { hogs: 2 },
+        HostFault::Cpu {
+            hogs: 2,
+            quota: Some(0.5),
+        },
+        HostFault::Memory {
+            limit: Some(Bytes(32 << 20)),
+            pressure: Some(Bytes(16 << 20)),
+        },
         HostFault::FileDescriptors { left: 0 },
     ]
 }
