@@ -30,6 +30,10 @@ pub const TESTS: &[Test] = &[
         "a_static_program_of_another_language_is_told_the_same",
         of_c,
     ),
+    (
+        "a_program_that_executes_others_all_the_time_survives_being_asked",
+        executes,
+    ),
 ];
 
 fn bump(millis: u64, direction: BumpDirection) -> HostFault {
@@ -292,4 +296,34 @@ int main(void) {
             .iter()
             .all(|shown| shown.is_ahead(millis[&3]))
     );
+}
+
+/// A chain of wrappers: each executes the next within a millisecond or two, and has its vDSO elsewhere. The fault may come
+/// about or not; the program must not notice that it was asked, and the agent must come to an end.
+fn executes() {
+    const CHAIN: &str = r#"
+N=$((${N:-0} + 1)); export N
+[ $N = 1 ] && echo '{"time":1,"event":"node.ready"}' >&5
+[ $N -lt 2000 ] && exec sh -c "$CHAIN"
+exec sleep 60
+"#;
+    let mut agent = Agent::with("plain", |node| {
+        node.executable = "/usr/bin/env".into();
+        let chain = format!("CHAIN={CHAIN}");
+        node.arguments = [&chain, "sh", "-c", CHAIN].map(str::to_owned).into();
+    });
+    let pid = agent.start_node();
+    let mut injected = 0;
+    for number in 0..40 {
+        let name = format!("f{number}");
+        if disturb(&mut agent, &name, bump(500, BumpDirection::Forward)).is_ok() {
+            injected += 1;
+            // A program executed since has the true time and needs no heal, so this may fail too.
+            let _ = agent.heal(&name);
+        }
+    }
+    println!("  {injected} of 40 injections came about");
+    let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+    println!("  the program is at {program:?} now");
+    assert_eq!(agent.exits(), []);
 }

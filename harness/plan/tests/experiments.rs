@@ -362,9 +362,8 @@ fn a_wrong_override_is_told_of_the_option() {
 
 #[test]
 fn a_fault_of_resources_says_how_much_of_what() {
-    let of = |kind: &str, options: &str| {
-        plans(&format!("[[fault]]\nkind = \"{kind}\"\n{options}\n"))
-    };
+    let of =
+        |kind: &str, options: &str| plans(&format!("[[fault]]\nkind = \"{kind}\"\n{options}\n"));
     for (kind, options) in [
         ("cpu", "quota = 0.2"),
         ("cpu", "hogs = 2\nquota = 1.5"),

@@ -147,6 +147,11 @@ impl Patch {
         Ok(image[..ours] == own[..ours])
     }
 
+    /// Whether the process still runs the program that was looked at: another has its vDSO elsewhere.
+    pub fn is_current(&self) -> bool {
+        Vdso::of(self.process.pid).is_ok_and(|vdso| vdso.base == self.vdso.base)
+    }
+
     /// Where the function is that tells time, where a call from outside returns to.
     pub fn visited(&self) -> (u64, u64) {
         (self.entries[0].0, self.at + code().1.trap)

@@ -14,6 +14,7 @@ use shakedown_contracts::event::{Achieved, Evidence};
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::{BumpDirection, HostFault};
 use shakedown_contracts::time::{Bracket, Moment};
+use shakedown_contracts::units::Duration;
 
 use super::code::Setting;
 use super::patch::{Patch, Settings};
@@ -26,7 +27,10 @@ use crate::node_agent::node::{NodeProcess, Run};
 const MECHANISM: &str = "vDSO patched in the memory of each process";
 /// How long a rate is watched.
 const WATCHED: std::time::Duration = std::time::Duration::from_millis(20);
-/// Stops after which no thread may stand in the way.
+/// Threads that always ask for the time are out of the way at some stop within this.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+const BETWEEN_STOPS: std::time::Duration = std::time::Duration::from_millis(1);
+/// A program that executes others is waited for so many times.
 const ATTEMPTS: u32 = 20;
 /// A visited thread is told the time between two looks at the true one; and so much beside that.
 const TOLERANCE_NANOS: i64 = 50_000;
@@ -125,8 +129,10 @@ impl Skew {
         host: &NodeProcess,
         to: &dyn Fn(usize, Settings) -> Settings,
     ) -> Result<(Bracket, Vec<Settings>), Unverified> {
-        let mut last = String::new();
-        for _ in 0..ATTEMPTS {
+        let until = now().after(STOP_LIMIT);
+        let mut stops = 0;
+        loop {
+            stops += 1;
             let changed = settle(host, Wanted::Stopped).map(|_| self.change_stopped(to));
             if host.paused_by.is_empty() {
                 settle(host, Wanted::Continued)?;
@@ -134,16 +140,16 @@ impl Skew {
             match changed? {
                 Ok(done) => return Ok(done),
                 // It stands in the way; it may have gone on after another stop.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => last = error.to_string(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && now() < until => {
+                    // It needs a processor to get out of the way.
+                    std::thread::sleep(BETWEEN_STOPS);
+                }
                 Err(error) => {
-                    return Err(unverified(host, format!("changing its clock: {error}")));
+                    let reason = format!("changing its clock, at stop {stops}: {error}");
+                    return Err(unverified(host, reason));
                 }
             }
         }
-        Err(unverified(
-            host,
-            format!("{last}, at each of {ATTEMPTS} stops"),
-        ))
     }
 
     fn change_stopped(
@@ -302,19 +308,35 @@ impl Fault<NodeProcess> for Skew {
             let reason = format!("its clock is under {other}; let them not overlap");
             return Err(unverified(host, reason));
         }
-        self.take_in(host)?;
         host.clock_distrusted = true;
-        match self.try_inject(host) {
-            Ok(observation) => {
-                host.clock_held_by = Some(self.id.clone());
-                self.generation = generation;
-                Ok(observation)
-            }
-            Err((unverified, held)) => {
-                let back = |number: usize, now| held.get(number).copied().unwrap_or(now);
-                // Best effort: the report says unverified.
-                let _undone = self.change(host, &back);
-                Err(unverified)
+        let mut attempt = 0;
+        loop {
+            self.take_in(host)?;
+            let (unverified, held) = match self.try_inject(host) {
+                Ok(observation) => {
+                    host.clock_held_by = Some(self.id.clone());
+                    self.generation = generation;
+                    return Ok(observation);
+                }
+                Err(failed) => failed,
+            };
+            // One that executed another program has a sound vDSO again.
+            let all = self.patches.len();
+            let mut held = held.into_iter().map(Some).chain(std::iter::repeat(None));
+            let mut to_undo = Vec::new();
+            self.patches.retain(|patch| {
+                let settings = held.next().flatten();
+                let current = patch.is_current();
+                to_undo.extend(current.then_some(settings));
+                current
+            });
+            let replaced = self.patches.len() < all;
+            let back = |number: usize, now| to_undo[number].unwrap_or(now);
+            // Best effort: the report says unverified.
+            let _undone = self.change(host, &back);
+            attempt += 1;
+            if !replaced || attempt == ATTEMPTS {
+                return Err(unverified);
             }
         }
     }
@@ -405,6 +427,11 @@ fn ask(patch: &Patch) -> io::Result<Told> {
         let error = (least - shown).max(shown - most).max(0);
         Ok((before + (after - before) / 2, shown, error))
     };
+    // It stands still now, so it stays that.
+    if !patch.is_current() {
+        visit.end()?;
+        return Err(io::Error::other("it executed another program meanwhile"));
+    }
     let told = one(WALL_TIME, settings.wall).and_then(|(.., wall_error)| {
         let (truth, shown, error) = one(SINCE_BOOT, settings.since_boot)?;
         Ok(Told {

@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 /// Below what a function may use without asking (the red zone of the System V ABI), and more.
 const STACK_LEFT_ALONE: u64 = 512;
+/// More signals than come during one call.
+const SIGNALS_MAX: usize = 64;
 
 /// A thread that is held still.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Visit {
         ptrace::write(self.thread, registers.rsp as *mut _, trap as i64)?;
         ptrace::setregs(self.thread, registers)?;
         ptrace::cont(self.thread, None)?;
-        wait(self.thread, &self.owed)?;
+        wait_for_trap(self.thread, &self.owed)?;
         let after = ptrace::getregs(self.thread)?;
         if after.rip != trap + 1 {
             let message = format!("the visited thread stopped at {:#x}", after.rip);
@@ -109,12 +111,32 @@ impl Visit {
     }
 }
 
-/// Until it stops at our wish or at the trap; another signal's stop is passed over.
+/// Until it is at the trap of a call. What it does on the way can fail only by our own mistake about where it was
+/// sent; that is told, and the signal not handed over.
+fn wait_for_trap(thread: Pid, owed: &RefCell<Vec<Signal>>) -> io::Result<()> {
+    let before = owed.borrow().len();
+    loop {
+        match waitpid(thread, Some(WaitPidFlag::__WALL))? {
+            WaitStatus::Stopped(_, Signal::SIGTRAP) | WaitStatus::PtraceEvent(..) => return Ok(()),
+            WaitStatus::Stopped(
+                _,
+                signal @ (Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE),
+            ) => return Err(io::Error::other(format!("the visited thread met {signal}"))),
+            WaitStatus::Stopped(_, signal) if owed.borrow().len() < before + SIGNALS_MAX => {
+                owed.borrow_mut().push(signal);
+                ptrace::cont(thread, None)?;
+            }
+            other => return Err(io::Error::other(format!("the visited thread: {other:?}"))),
+        }
+    }
+}
+
+/// Until it stops at our wish; another signal's stop is passed over.
 fn wait(thread: Pid, owed: &RefCell<Vec<Signal>>) -> io::Result<()> {
     loop {
         match waitpid(thread, Some(WaitPidFlag::__WALL))? {
             WaitStatus::Stopped(_, Signal::SIGTRAP) | WaitStatus::PtraceEvent(..) => return Ok(()),
-            WaitStatus::Stopped(_, signal) => {
+            WaitStatus::Stopped(_, signal) if owed.borrow().len() < SIGNALS_MAX => {
                 owed.borrow_mut().push(signal);
                 ptrace::cont(thread, None)?;
             }
