@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use shakedown_agents::ledger::Ledger;
-use shakedown_agents::network_agent::links::Links;
+use shakedown_agents::network_agent::links::{Links, Scope};
 use shakedown_agents::network_agent::topology::Topology;
 use shakedown_contracts::control::{Endpoint, Namespace};
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
@@ -100,7 +100,8 @@ impl Router {
     }
 
     fn apply(&self, effect: LinkEffect) {
-        self.with(move |links| links.apply(&id(), &[link("n1", "n2")], effect).unwrap());
+        let scope = on(vec![link("n1", "n2")]);
+        self.with(move |links| links.apply(&id(), &scope, effect).unwrap());
     }
 
     fn withdraw(&self) {
@@ -119,6 +120,13 @@ fn link(from: &str, to: &str) -> Link {
     Link {
         from: from.to_owned(),
         to: to.to_owned(),
+    }
+}
+
+fn on(links: Vec<Link>) -> Scope {
+    Scope {
+        links,
+        ports: Default::default(),
     }
 }
 
@@ -217,7 +225,7 @@ fn wiring() {
             let (cuts, heals): (Vec<f64>, Vec<f64>) = router.with(move |links_of| {
                 let cycle = |_| {
                     let cut = LinkEffect::Cut(CutBehavior::Drop);
-                    let cut = links_of.apply(&id(), &links, cut).unwrap();
+                    let cut = links_of.apply(&id(), &on(links.clone()), cut).unwrap();
                     let heal = links_of.withdraw(&id()).unwrap();
                     let micros = |bracket: shakedown_contracts::time::Bracket| {
                         bracket.width().as_millis_f64() * 1e3

@@ -12,11 +12,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shakedown_contracts::control::{
     CONTROL_VERSION, Endpoint, FaultReport, NetworkOrder, NetworkReport,
 };
-use shakedown_contracts::fault::{FaultId, Link, LinkEffect};
+use shakedown_contracts::fault::{FaultId, LinkEffect};
 use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
-use super::links::{Links, LinksError};
+use super::links::{Links, LinksError, Scope};
 use super::priority::take_priority;
 use crate::clock::now;
 use crate::faults::network::fault;
@@ -136,8 +136,13 @@ impl Agent {
             } => {
                 self.build(version, &endpoints, &ledger, seed)?;
             }
-            NetworkOrder::Inject { id, links, effect } => {
-                let report = self.inject(id, links, effect)?;
+            NetworkOrder::Inject {
+                id,
+                links,
+                effect,
+                ports,
+            } => {
+                let report = self.inject(id, Scope { links, ports }, effect)?;
                 self.outgoing.send(&NetworkReport::Fault(report))?;
             }
             NetworkOrder::Heal { id } => {
@@ -188,15 +193,16 @@ impl Agent {
     fn inject(
         &mut self,
         id: FaultId,
-        links: Vec<Link>,
+        scope: Scope,
         effect: LinkEffect,
     ) -> Result<FaultReport, AgentError> {
         if self.active.contains_key(&id) {
             let reason = format!("{id} is already in effect");
             return Ok(FaultReport::Unverified { id, reason });
         }
-        let description = format!("{effect:?} on {} links", links.len()).to_lowercase();
-        let mut fault = fault(effect, links, id.clone());
+        let (links, ports) = (scope.links.len(), &scope.ports);
+        let description = format!("{effect:?} on {ports} of {links} links").to_lowercase();
+        let mut fault = fault(effect, scope, id.clone());
         let outcome = guard::inject(self.links()?, &id, &description, &mut *fault);
         Ok(match outcome {
             Ok(Observation { at, evidence }) => {
@@ -244,7 +250,9 @@ fn prove_every_link(links: &mut Links) -> Result<(), AgentError> {
     let mut unseen = links.all();
     // Ends: after `until` the first link that is still unseen is an error.
     while !unseen.is_empty() {
-        let probed = links.probe(&unseen, 1, FIRST_PROBE_INTERVAL)?;
+        let probed = links
+            .traffic(None)
+            .probe(&unseen, 1, FIRST_PROBE_INTERVAL)?;
         let silent = probed.into_iter().filter(|(_, one)| one.times.is_empty());
         unseen = silent.map(|(link, _)| link).collect();
         if let Some(link) = unseen.first()

@@ -14,13 +14,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
-use super::copies::Copies;
 use super::holding::{Decision, Holding, Ruling};
 use super::priority::{Priority, take_priority};
+use super::raw_socket::RawSocket;
 use crate::clock::now;
 use crate::netlink::NetlinkError;
 use crate::netlink::nftables::Pair;
-use crate::netlink::queue::{Arrival, Lane, Queue};
+use crate::netlink::queue::{Arrival, Copied, Lane, Queue};
 
 /// Real-time priority: above the agent's orders, so that a verification delays no packet.
 const FIFO_PRIORITY: i32 = 10;
@@ -70,7 +70,8 @@ impl Delayer {
         let woken = wake.as_fd().try_clone_to_owned();
         let woken = woken.map_err(system("copying an eventfd"))?;
         let queues = [Queue::bind(Lane::Each)?, Queue::bind(Lane::Whole)?];
-        let copies = Copies::open().map_err(system("opening a raw socket for doubled packets"))?;
+        let copies =
+            RawSocket::open().map_err(system("opening a raw socket for doubled packets"))?;
         let (orders, incoming) = channel();
         let (told, priority) = channel();
         let work = move || {
@@ -127,7 +128,7 @@ impl Drop for Delayer {
 struct Worker {
     /// As in [`Lane::ALL`].
     queues: [Queue; 2],
-    copies: Copies,
+    copies: RawSocket,
     incoming: Receiver<Order>,
     woken: OwnedFd,
     holding: Holding,
@@ -156,6 +157,12 @@ impl Worker {
                     self.take_arrivals()?;
                     let copied = rulings.values().map(Ruling::copied).max();
                     let copied = self.queue(Lane::Each).copy(copied.unwrap_or_default());
+                    copied.map_err(io::Error::other)?;
+                    let copied = match rulings.values().any(Ruling::names_ports) {
+                        true => Copied::Headers,
+                        false => Copied::Nothing,
+                    };
+                    let copied = self.queue(Lane::Whole).copy(copied);
                     copied.map_err(io::Error::other)?;
                     let decisions = self.holding.rule(&rulings);
                     self.carry_out(decisions);

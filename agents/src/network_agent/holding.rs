@@ -5,6 +5,9 @@
 //! when nothing is left, packets go on in the order in which they came. So healing loses no packet
 //! and does not undo other faults. What is held on a link that is cut is lost with the link.
 //!
+//! An effect with ports meets packets that have one of them, and only those. A packet whose headers
+//! were not copied yet came before such an effect.
+//!
 //! A packet that arrives twice is held twice: once in the kernel, once as a copy that is sent anew.
 
 use std::collections::BTreeMap;
@@ -12,28 +15,28 @@ use std::collections::BTreeMap;
 use shakedown_contracts::fate::{Fate, Part, Passing};
 use shakedown_contracts::fault::{FaultId, LinkEffect};
 use shakedown_contracts::packet_fault::PacketFault;
+use shakedown_contracts::ports::PacketPorts;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::wire_bytes::{flip, length};
+use super::union::Laid;
+use super::wire_bytes::{flip, length, ports};
 use crate::netlink::nftables::Pair;
 use crate::netlink::queue::{Arrival, Copied, Packet, PacketId};
 
-/// What shall hold for a link that has delays or losses, cut or not.
+/// What shall hold for a link that has delays or losses, or such ports, cut or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ruling {
     /// Names the link's random streams.
     pub link: String,
-    /// Nothing passes, whatever the effects are.
-    pub cut: bool,
-    /// Its effects; cuts among them are ignored.
-    pub effects: BTreeMap<FaultId, LinkEffect>,
+    /// Its effects. What a cut meets does not pass.
+    pub effects: BTreeMap<FaultId, Laid>,
 }
 
 impl Ruling {
     /// How much of its packets must be seen.
     pub fn copied(&self) -> Copied {
-        let needed = self.effects.values().map(|effect| match effect {
+        let needed = self.effects.values().map(|laid| match laid.effect {
             LinkEffect::Packets(PacketFault::Duplicate { .. } | PacketFault::Corrupt { .. }) => {
                 Copied::Everything
             }
@@ -44,7 +47,16 @@ impl Ruling {
             | LinkEffect::Delay(_)
             | LinkEffect::Loss(_) => Copied::Nothing,
         });
-        needed.max().unwrap_or_default()
+        let headers = match self.names_ports() {
+            true => Copied::Headers,
+            false => Copied::Nothing,
+        };
+        needed.max().unwrap_or_default().max(headers)
+    }
+
+    /// Whether packets must be told apart by their ports.
+    pub fn names_ports(&self) -> bool {
+        self.effects.values().any(|laid| !laid.ports.is_all())
     }
 }
 
@@ -65,16 +77,31 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Holding {
     seed: u64,
-    links: BTreeMap<Pair, (bool, Fate)>,
+    links: BTreeMap<Pair, Ruled>,
     /// By deadline, then by arrival. Bounded by the length of the kernel's queue.
     held: BTreeMap<(Moment, u64), Held>,
     arrivals: u64,
+}
+
+#[derive(Debug, Default)]
+struct Ruled {
+    effects: BTreeMap<FaultId, Laid>,
+    fate: Fate,
+}
+
+impl Ruled {
+    fn cuts(&self, ports: Option<PacketPorts>) -> bool {
+        self.effects
+            .values()
+            .any(|laid| matches!(laid.effect, LinkEffect::Cut(_)) && laid.ports.meet(ports))
+    }
 }
 
 #[derive(Debug)]
 struct Held {
     what: What,
     pair: Pair,
+    ports: Option<PacketPorts>,
     since: Moment,
     parts: Vec<Part>,
 }
@@ -125,9 +152,11 @@ impl Holding {
     pub fn rule(&mut self, rulings: &BTreeMap<Pair, Ruling>) -> Vec<Decision> {
         self.links.retain(|pair, _| rulings.contains_key(pair));
         for (pair, ruling) in rulings {
-            let (cut, fate) = self.links.entry(*pair).or_default();
-            *cut = ruling.cut;
-            fate.set(self.seed, &ruling.link, &ruling.effects);
+            let ruled = self.links.entry(*pair).or_default();
+            let effects = ruling.effects.iter();
+            let effects = effects.map(|(id, laid)| (id.clone(), laid.effect));
+            ruled.fate.set(self.seed, &ruling.link, &effects.collect());
+            ruled.effects.clone_from(&ruling.effects);
         }
         let mut by_arrival: Vec<(u64, Held)> = std::mem::take(&mut self.held)
             .into_iter()
@@ -137,9 +166,9 @@ impl Holding {
         let mut decisions = Vec::new();
         for (arrival, mut held) in by_arrival {
             match self.links.get(&held.pair) {
-                Some((true, _)) => decisions.extend(held.lose()),
-                Some((false, fate)) => {
-                    held.parts.retain(|part| fate.has(part));
+                Some(ruled) if ruled.cuts(held.ports) => decisions.extend(held.lose()),
+                Some(ruled) => {
+                    held.parts.retain(|part| ruled.fate.has(part));
                     self.held.insert((held.due(), arrival), held);
                 }
                 None => decisions.push(held.pass()),
@@ -154,10 +183,15 @@ impl Holding {
             packet: Packet { id, pair },
             mut bytes,
         } = arrival;
-        let Some((cut, fate)) = self.links.get_mut(&pair) else {
+        let Some(ruled) = self.links.get_mut(&pair) else {
             return vec![Decision::Pass(id)];
         };
-        let passing = fate.next_packet(now, length(&bytes)).filter(|_| !*cut);
+        let ports = ports(&bytes);
+        let cut = ruled.cuts(ports);
+        let Ruled { effects, fate } = ruled;
+        let met = |id: &FaultId| effects.get(id).is_some_and(|laid| laid.ports.meet(ports));
+        let passing = fate.next_packet_met_by(now, length(&bytes), met);
+        let passing = passing.filter(|_| !cut);
         let Some(Passing {
             parts,
             twice,
@@ -175,6 +209,7 @@ impl Holding {
             let held = Held {
                 what,
                 pair,
+                ports,
                 since: now,
                 parts: parts.clone(),
             };
@@ -202,9 +237,13 @@ impl Holding {
 
 #[cfg(test)]
 mod tests {
-    use shakedown_contracts::fault::{Delay, Distribution};
+    use shakedown_contracts::fault::{CutBehavior, Delay, Distribution};
+    use shakedown_contracts::ports::Ports;
     use shakedown_contracts::units::Ratio;
 
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use super::super::wire_bytes::datagram;
     use super::*;
     use crate::netlink::queue::Lane;
 
@@ -212,6 +251,13 @@ mod tests {
         incoming: 10,
         outgoing: 11,
     };
+
+    fn on_all(effect: LinkEffect) -> Laid {
+        Laid {
+            effect,
+            ports: Ports::all(),
+        }
+    }
 
     fn ruling(cut: bool, delays_ms: &[(&str, u64)]) -> BTreeMap<Pair, Ruling> {
         let effect = |latency: &u64| {
@@ -226,11 +272,12 @@ mod tests {
             fault: (*name).to_owned(),
             occurrence: 0,
         };
-        let effects = delays_ms.iter().map(|(name, ms)| (fault(name), effect(ms)));
+        let delays = delays_ms.iter().map(|(name, ms)| (fault(name), effect(ms)));
+        let silence = (fault(&"silence"), LinkEffect::Cut(CutBehavior::Drop));
+        let effects = delays.chain(cut.then_some(silence));
         let ruling = Ruling {
             link: "n1>n2".to_owned(),
-            cut,
-            effects: effects.collect(),
+            effects: effects.map(|(id, effect)| (id, on_all(effect))).collect(),
         };
         BTreeMap::from([(PAIR, ruling)])
     }
@@ -283,8 +330,8 @@ mod tests {
         let mut holding = Holding::new(1);
         let mut jittered = ruling(false, &[("slow", 100)]);
         for ruling in jittered.values_mut() {
-            for effect in ruling.effects.values_mut() {
-                if let LinkEffect::Delay(delay) = effect {
+            for laid in ruling.effects.values_mut() {
+                if let LinkEffect::Delay(delay) = &mut laid.effect {
                     delay.jitter = Duration::from_millis(90);
                 }
             }
@@ -348,7 +395,7 @@ mod tests {
                 fault: name.to_owned(),
                 occurrence: 0,
             };
-            effects.insert(id, LinkEffect::Packets(fault));
+            effects.insert(id, on_all(LinkEffect::Packets(fault)));
         }
         assert_eq!(rulings[&PAIR].copied(), Copied::Everything);
         let mut holding = Holding::new(1);
@@ -369,5 +416,54 @@ mod tests {
         };
         assert_eq!(first, second);
         assert_ne!(*first, bytes);
+    }
+    fn with_ports(number: u32, from: u16, to: u16) -> Arrival {
+        let end = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Arrival {
+            bytes: datagram(end(from), end(to), b"?"),
+            ..packet(number)
+        }
+    }
+
+    #[test]
+    fn a_delay_with_ports_holds_their_packets_in_either_direction_and_no_other() {
+        let mut rulings = ruling(false, &[("slow", 20), ("slower", 300)]);
+        let ruling = rulings.get_mut(&PAIR).expect("is there");
+        for (laid, port) in ruling.effects.values_mut().zip([6379, 7001]) {
+            laid.ports = [port].into_iter().collect();
+        }
+        assert_eq!(ruling.copied(), Copied::Headers);
+        let mut holding = Holding::new(1);
+        holding.rule(&rulings);
+        assert_eq!(holding.arrive(at(0), with_ports(1, 4000, 80)), [pass(1)]);
+        assert_eq!(holding.arrive(at(0), packet(2)), [pass(2)], "without ports");
+        assert_eq!(holding.arrive(at(0), with_ports(3, 4000, 6379)), []);
+        assert_eq!(holding.arrive(at(0), with_ports(4, 6379, 4000)), []);
+        assert_eq!(holding.arrive(at(0), with_ports(5, 6379, 7001)), []);
+        assert_eq!(released(&mut holding, at(20)), [pass(3), pass(4)]);
+        assert_eq!(released(&mut holding, at(320)), [pass(5)]);
+    }
+
+    #[test]
+    fn a_cut_of_one_port_loses_what_is_held_of_it_and_leaves_what_is_held_of_others() {
+        let mut rulings = ruling(false, &[("slow", 20)]);
+        let mut holding = Holding::new(1);
+        holding.rule(&rulings);
+        assert_eq!(holding.arrive(at(0), with_ports(1, 4000, 6379)), []);
+        assert_eq!(holding.arrive(at(0), with_ports(2, 4000, 80)), []);
+        let cut = Laid {
+            effect: LinkEffect::Cut(CutBehavior::Drop),
+            ports: [6379].into_iter().collect(),
+        };
+        let fault = FaultId {
+            fault: "cut".to_owned(),
+            occurrence: 0,
+        };
+        let effects = &mut rulings.get_mut(&PAIR).expect("is there").effects;
+        effects.insert(fault, cut);
+        let lost = |packet| Decision::Drop(id(packet));
+        assert_eq!(holding.rule(&rulings), [lost(1)]);
+        assert_eq!(holding.arrive(at(1), with_ports(3, 6379, 4000)), [lost(3)]);
+        assert_eq!(released(&mut holding, at(20)), [pass(2)]);
     }
 }

@@ -9,20 +9,21 @@ use std::io;
 
 use shakedown_contracts::control::Endpoint;
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
+use shakedown_contracts::ports::{PROBE_PORT, Ports};
 use shakedown_contracts::time::Bracket;
-use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use super::delayer::Delayer;
 use super::holding::Ruling;
-use super::probes::{Arrivals, Prober, Volley};
+use super::probes::Prober;
 use super::topology::{Topology, TopologyError};
-use super::union::Union;
+use super::traffic::Traffic;
+use super::union::{Laid, Union};
 use crate::clock::now;
 use crate::faults::guard::Ledgered;
 use crate::ledger::{Ledger, LedgerError};
 use crate::netlink::NetlinkError;
-use crate::netlink::nftables::{Change, Pair, QueueMechanism, Set, Table};
+use crate::netlink::nftables::{Change, Pair, Place, QueueMechanism, Set, Table};
 use crate::netlink::queue;
 
 /// Why the links could not be ruled.
@@ -43,24 +44,38 @@ pub enum LinksError {
     /// From an endpoint to itself there is no link.
     #[error("{0} to itself is no link: such packets never leave the endpoint")]
     Itself(String),
+    /// A fault of the port by which probes come could not be told from a fault of all.
+    #[error("port {PROBE_PORT} is that of the agent's own probes; name others")]
+    ProbePort,
     /// Nothing to act on, which must not pass for done.
     #[error("the order names no link; give at least one")]
     Nothing,
 }
 
-type Effects = BTreeMap<FaultId, LinkEffect>;
+type Effects = BTreeMap<FaultId, Laid>;
+/// All packets of a link, or those of a port.
+type Part = (Link, Option<u16>);
+
+/// Which packets a fault meets.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// On which links.
+    pub links: Vec<Link>,
+    /// Which of their packets.
+    pub ports: Ports,
+}
 
 /// All links of a run.
 #[derive(Debug)]
 pub struct Links {
     /// The wires below them.
     pub topology: Topology,
-    prober: Prober,
+    pub(super) prober: Prober,
     table: Table,
     delayer: Delayer,
     ledger: Ledger,
     effects: BTreeMap<Link, Effects>,
-    rendered: BTreeMap<Link, Set>,
+    rendered: BTreeMap<Part, Set>,
     ruled: BTreeMap<Pair, Ruling>,
 }
 
@@ -119,13 +134,14 @@ impl Links {
     pub fn apply(
         &mut self,
         id: &FaultId,
-        links: &[Link],
+        scope: &Scope,
         effect: LinkEffect,
     ) -> Result<Bracket, LinksError> {
-        self.check(links)?;
-        for link in links {
+        self.check(scope)?;
+        for link in &scope.links {
             let effects = self.effects.entry(link.clone()).or_default();
-            effects.insert(id.clone(), effect);
+            let ports = scope.ports.clone();
+            effects.insert(id.clone(), Laid { effect, ports });
         }
         let outcome = self.render();
         if outcome.is_err() {
@@ -140,11 +156,17 @@ impl Links {
     ///
     /// # Errors
     /// [`LinksError`] with the first that cannot.
-    pub fn check(&self, links: &[Link]) -> Result<(), LinksError> {
-        if links.is_empty() {
+    pub fn check(&self, scope: &Scope) -> Result<(), LinksError> {
+        if scope.links.is_empty() {
             return Err(LinksError::Nothing);
         }
-        links.iter().try_for_each(|link| self.pair(link).map(drop))
+        if scope.ports.iter().any(|port| port == PROBE_PORT) {
+            return Err(LinksError::ProbePort);
+        }
+        scope
+            .links
+            .iter()
+            .try_for_each(|link| self.pair(link).map(drop))
     }
 
     /// Takes a fault's effects away; those of others stay.
@@ -163,79 +185,30 @@ impl Links {
         self.effects.retain(|_, effects| !effects.is_empty());
     }
 
-    /// What all faults on a link come to.
-    pub fn union(&self, link: &Link) -> Union {
-        Union::of(self.effects.get(link).into_iter().flat_map(Effects::values))
+    /// All that lies on a link, by fault.
+    pub fn laid(&self, link: &Link) -> impl Iterator<Item = (&FaultId, &Laid)> {
+        self.effects.get(link).into_iter().flatten()
     }
 
-    /// Names of the faults on a link.
-    pub fn faults(&self, link: &Link) -> impl Iterator<Item = &FaultId> {
-        self.effects.get(link).into_iter().flat_map(Effects::keys)
+    /// The links as packets meet them that come from a port; `None` for packets without a port that a
+    /// fault names.
+    pub fn traffic(&mut self, port: Option<u16>) -> Traffic<'_> {
+        Traffic::of(self, port)
     }
 
-    /// Bytes that the kernel counted on each link since the link joined this set.
+    /// Bytes that the kernel counted on each link and port since it joined this set.
     ///
     /// # Errors
     /// [`LinksError`] when the kernel refuses.
-    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Link, u64>, LinksError> {
+    pub fn counts(&mut self, set: Set) -> Result<BTreeMap<Part, u64>, LinksError> {
         let counts = self.table.counts(set)?;
-        let mut by_link = BTreeMap::new();
-        for link in self.rendered.keys() {
-            if let Some(count) = counts.get(&self.pair(link)?) {
-                by_link.insert(link.clone(), *count);
+        let mut by_part = BTreeMap::new();
+        for part in self.rendered.keys() {
+            if let Some(count) = counts.get(&self.place(part)?) {
+                by_part.insert(part.clone(), *count);
             }
         }
-        Ok(by_link)
-    }
-
-    /// The same of links whose packets go through the agent.
-    ///
-    /// # Errors
-    /// [`LinksError`] when the kernel refuses.
-    pub fn queued(&mut self) -> Result<BTreeMap<Link, u64>, LinksError> {
-        let mut counts = self.counts(Set::Slow)?;
-        counts.extend(self.counts(Set::Late)?);
-        Ok(counts)
-    }
-
-    /// Sends `rounds` probes on each link.
-    ///
-    /// # Errors
-    /// [`LinksError`] when a socket breaks.
-    pub fn send<'a>(&mut self, links: &'a [Link], rounds: u32) -> Result<Volley<'a>, LinksError> {
-        Ok(self.prober.send(&self.topology.wires, links, rounds)?)
-    }
-
-    /// Sends `rounds` probes on each link and waits for them.
-    ///
-    /// # Errors
-    /// [`LinksError`] when a socket breaks.
-    pub fn probe(
-        &mut self,
-        links: &[Link],
-        rounds: u32,
-        patience: Duration,
-    ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
-        let wires = &self.topology.wires;
-        let doubles = |link| self.union(link).doubled().0 > 0.0;
-        let copies = 1 + u32::from(links.iter().any(doubles));
-        Ok(self
-            .prober
-            .exchange(wires, links, (rounds, copies), patience)?)
-    }
-
-    /// Sends `rounds` probes that fill packets on each link, all at once, and waits for them.
-    ///
-    /// # Errors
-    /// [`LinksError`] when a socket breaks.
-    pub fn burst(
-        &mut self,
-        links: &[Link],
-        rounds: u32,
-        patience: Duration,
-    ) -> Result<BTreeMap<Link, Arrivals>, LinksError> {
-        let wires = &self.topology.wires;
-        Ok(self.prober.burst(wires, links, rounds, patience)?)
+        Ok(by_part)
     }
 
     /// Packets lost so far because the agent's queue was full or not read soon enough.
@@ -269,20 +242,21 @@ impl Links {
         Ok(Pair { incoming, outgoing })
     }
 
+    fn place(&self, (link, port): &Part) -> Result<Place, LinksError> {
+        let (pair, port) = (self.pair(link)?, *port);
+        Ok(Place { pair, port })
+    }
+
     /// Tells the kernel and the delayer the union of all effects.
     fn render(&mut self) -> Result<Bracket, LinksError> {
-        let wanted: BTreeMap<Link, Set> = self
-            .effects
-            .keys()
-            .filter_map(|link| Some((link.clone(), set_of(&self.union(link))?)))
-            .collect();
-        let touched: BTreeSet<&Link> = wanted.keys().chain(self.rendered.keys()).collect();
+        let wanted = wanted(&self.effects);
+        let touched: BTreeSet<&Part> = wanted.keys().chain(self.rendered.keys()).collect();
         let mut changes = Vec::new();
-        for link in touched {
+        for part in touched {
             changes.push(Change {
-                pair: self.pair(link)?,
-                from: self.rendered.get(link).copied(),
-                to: wanted.get(link).copied(),
+                place: self.place(part)?,
+                from: self.rendered.get(part).copied(),
+                to: wanted.get(part).copied(),
             });
         }
         let rulings = self.rulings()?;
@@ -302,11 +276,9 @@ impl Links {
     fn rulings(&self) -> Result<BTreeMap<Pair, Ruling>, LinksError> {
         let mut rulings = BTreeMap::new();
         for (link, effects) in &self.effects {
-            let union = Union::of(effects.values());
-            if union.is_slow() {
+            if Union::of(effects.values().map(|laid| &laid.effect)).is_slow() {
                 let ruling = Ruling {
                     link: format!("{}>{}", link.from, link.to),
-                    cut: union.cut.is_some(),
                     effects: effects.clone(),
                 };
                 rulings.insert(self.pair(link)?, ruling);
@@ -316,11 +288,77 @@ impl Links {
     }
 }
 
+/// Where packets of each link belong, and those of each of its ports that a fault names.
+fn wanted(effects: &BTreeMap<Link, Effects>) -> BTreeMap<Part, Set> {
+    let mut wanted = BTreeMap::new();
+    for (link, effects) in effects {
+        let ports = effects.values().flat_map(|laid| laid.ports.iter());
+        let parts: BTreeSet<Option<u16>> = ports.map(Some).chain([None]).collect();
+        for port in parts {
+            let met = effects
+                .values()
+                .filter(|laid| laid.ports.meet(port.map(|port| (port, port))));
+            if let Some(set) = set_of(&Union::of(met.map(|laid| &laid.effect))) {
+                wanted.insert((link.clone(), port), set);
+            }
+        }
+    }
+    wanted
+}
+
 fn set_of(union: &Union) -> Option<Set> {
     match union.cut {
         Some(CutBehavior::Drop) => Some(Set::Cut),
         Some(CutBehavior::Reject) => Some(Set::Refuse),
         None if union.is_late_alone() => Some(Set::Late),
         None => union.is_slow().then_some(Set::Slow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shakedown_contracts::fault::Delay;
+    use shakedown_contracts::units::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_port_meets_what_its_link_meets_and_more_and_the_rest_of_the_link_does_not() {
+        let link = Link {
+            from: "n1".to_owned(),
+            to: "n2".to_owned(),
+        };
+        let slow = LinkEffect::Delay(Delay {
+            latency: Duration::from_millis(5),
+            jitter: Duration::ZERO,
+            correlation: Default::default(),
+            distribution: Default::default(),
+        });
+        let laid = |effect, ports: &[u16]| Laid {
+            effect,
+            ports: ports.iter().copied().collect(),
+        };
+        let id = |fault: &str| FaultId {
+            fault: fault.to_owned(),
+            occurrence: 0,
+        };
+        let cut = LinkEffect::Cut(CutBehavior::Drop);
+        let mut effects = Effects::from([
+            (id("cut"), laid(cut, &[80])),
+            (id("slow"), laid(slow, &[80, 81])),
+        ]);
+        let part = |port| (link.clone(), port);
+        let rendered =
+            |effects: &Effects| wanted(&BTreeMap::from([(link.clone(), effects.clone())]));
+        let of_ports = [(part(Some(80)), Set::Cut), (part(Some(81)), Set::Late)];
+        assert_eq!(rendered(&effects), BTreeMap::from(of_ports.clone()));
+        let refuse = LinkEffect::Cut(CutBehavior::Reject);
+        effects.insert(id("refuse"), laid(refuse, &[]));
+        let refused = [(part(None), Set::Refuse), (part(Some(81)), Set::Refuse)];
+        let [cut, _] = of_ports;
+        assert_eq!(
+            rendered(&effects),
+            refused.into_iter().chain([cut]).collect()
+        );
     }
 }

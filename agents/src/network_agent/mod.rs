@@ -4,20 +4,21 @@
 //! router; `links` holds who has done what to which link and renders the union (`union`); `delayer`
 //! reads the packet queue, in which `holding` says what is held until when (what happens to one
 //! packet is defined in `contracts::fate`, what its bytes say in `wire_bytes`); `probes` proves
-//! effects by packets of the agent's own.
+//! effects by packets of the agent's own, and `traffic` is what packets of one port meet.
 //!
 //! The invariant: everything it makes is held by its descriptors (namespaces, the table of rules,
 //! the queue), so its end, however it comes, is the end of them all.
 
 mod agent;
-mod copies;
 mod delayer;
 pub mod holding;
 pub mod links;
 pub mod priority;
 pub mod probes;
+pub(crate) mod raw_socket;
 pub mod topology;
+pub mod traffic;
 pub mod union;
-mod wire_bytes;
+pub(crate) mod wire_bytes;
 
 pub use agent::main;

@@ -7,24 +7,27 @@
 //!
 //! A probe says its number again and again, and goes without a UDP checksum: what was altered on the
 //! way arrives and is seen to be.
+//!
+//! All probes go to [`PROBE_PORT`]. They come from there too, unless it is asked what happens to the
+//! traffic of another port: then they come from that one, whether a program listens on it or not.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, clock_gettime};
 use shakedown_contracts::fault::Link;
+use shakedown_contracts::ports::PROBE_PORT;
 use shakedown_contracts::units::Duration;
 
 use super::topology::Wire;
+use super::wire_bytes::datagram;
 use crate::clock::now;
 
-/// UDP port of the probes on every endpoint.
-pub const PROBE_PORT: u16 = 7009;
 /// Numbers of probes begin here, so that a stranger's packet is not taken for one.
 const FIRST_NUMBER: u64 = u64::from_be_bytes(*b"SDP1\0\0\0\0");
 /// How often a probe says its number: 256 bytes. [`LARGE`] fills a packet.
@@ -112,12 +115,20 @@ impl Default for Prober {
     }
 }
 
+/// How probes look.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// Where they come from; `None` for the usual port.
+    port: Option<u16>,
+    /// How often each says its number.
+    repeats: usize,
+}
+
 /// Probes under way.
 #[derive(Debug)]
 pub struct Volley<'a> {
     links: &'a [Link],
-    /// How often each says its number.
-    repeats: usize,
+    probe: Probe,
     /// Position of the link and wall time of sending, by number.
     open: BTreeMap<u64, (usize, i64)>,
     /// Position of the link by number of those that have arrived.
@@ -133,8 +144,8 @@ pub const PROBE_BYTES: u64 = (HEADER_BYTES + USUAL * NUMBER_BYTES) as u64;
 pub const LARGE_BYTES: u64 = (HEADER_BYTES + LARGE * NUMBER_BYTES) as u64;
 
 impl Prober {
-    /// Sends `rounds` probes on each link, of each of which `copies` may arrive, then waits until all
-    /// have arrived or the last was sent `patience` ago.
+    /// Sends `rounds` probes from a port on each link, of each of which `copies` may arrive, then
+    /// waits until all have arrived or the last was sent `patience` ago.
     ///
     /// # Errors
     /// When a socket breaks; a link's fault never is an error.
@@ -142,10 +153,12 @@ impl Prober {
         &mut self,
         wires: &[Wire],
         links: &[Link],
+        port: Option<u16>,
         (rounds, copies): (u32, u32),
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
-        let mut volley = Volley::new(links, USUAL);
+        let repeats = USUAL;
+        let mut volley = Volley::new(links, Probe { port, repeats });
         let at_once = rounds_at_once(links, copies);
         let mut left = rounds;
         while left > 0 {
@@ -166,10 +179,12 @@ impl Prober {
         &mut self,
         wires: &[Wire],
         links: &[Link],
+        port: Option<u16>,
         rounds: u32,
         patience: Duration,
     ) -> io::Result<BTreeMap<Link, Arrivals>> {
-        let mut volley = Volley::new(links, LARGE);
+        let repeats = LARGE;
+        let mut volley = Volley::new(links, Probe { port, repeats });
         self.send_more(wires, &mut volley, rounds)?;
         volley.collect(wires, patience)?;
         Ok(volley.by_link())
@@ -183,9 +198,11 @@ impl Prober {
         &mut self,
         wires: &[Wire],
         links: &'a [Link],
+        port: Option<u16>,
         rounds: u32,
     ) -> io::Result<Volley<'a>> {
-        let mut volley = Volley::new(links, USUAL);
+        let repeats = USUAL;
+        let mut volley = Volley::new(links, Probe { port, repeats });
         self.send_more(wires, &mut volley, rounds)?;
         Ok(volley)
     }
@@ -205,7 +222,7 @@ impl Prober {
         for _ in 0..rounds {
             for (position, (from, to)) in ends.iter().enumerate() {
                 volley.open.insert(self.next, (position, wall_nanos()?));
-                send(from, to, self.next, volley.repeats)?;
+                send(from, to, self.next, volley.probe)?;
                 self.next += 1;
                 volley.arrivals[position].sent += 1;
                 since_taken += 1;
@@ -230,10 +247,10 @@ fn rounds_at_once(links: &[Link], copies: u32) -> u32 {
 }
 
 impl<'a> Volley<'a> {
-    fn new(links: &'a [Link], repeats: usize) -> Self {
+    fn new(links: &'a [Link], probe: Probe) -> Self {
         Volley {
             links,
-            repeats,
+            probe,
             open: BTreeMap::new(),
             arrived: BTreeMap::new(),
             newest: vec![0; links.len()],
@@ -285,7 +302,9 @@ impl<'a> Volley<'a> {
         let nanos = u64::try_from(received.at - sent).unwrap_or(0);
         let arrivals = &mut self.arrivals[position];
         arrivals.times.push(Duration::from_nanos(nanos));
-        arrivals.altered += u32::from(received.altered);
+        let port = self.probe.port.unwrap_or(PROBE_PORT);
+        let altered = received.altered || received.port != Some(port);
+        arrivals.altered += u32::from(altered);
         arrivals.overtaken += u32::from(number < self.newest[position]);
         self.newest[position] = self.newest[position].max(number);
     }
@@ -300,16 +319,24 @@ fn wall_nanos() -> io::Result<i64> {
     Ok(clock_gettime(ClockId::CLOCK_REALTIME)?.num_nanoseconds())
 }
 
-fn send(from: &Wire, to: &Wire, number: u64, repeats: usize) -> io::Result<()> {
-    let bytes = number.to_be_bytes().repeat(repeats);
-    let target = SocketAddr::from((to.address, PROBE_PORT));
-    from.probe.send_to(&bytes, target).map(drop)
+fn send(from: &Wire, to: &Wire, number: u64, probe: Probe) -> io::Result<()> {
+    let bytes = number.to_be_bytes().repeat(probe.repeats);
+    let target = SocketAddrV4::new(to.address, PROBE_PORT);
+    match probe.port {
+        None => from.probe.send_to(&bytes, target).map(drop),
+        Some(port) => {
+            let packet = datagram(SocketAddrV4::new(from.address, port), target, &bytes);
+            from.raw.send(&packet).map_err(io::Error::other)
+        }
+    }
 }
 
 /// A probe that arrived.
 struct Received {
     number: u64,
     altered: bool,
+    /// Where it came from.
+    port: Option<u16>,
     /// Wall time.
     at: i64,
 }
@@ -321,7 +348,7 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<Received>> {
         let mut space = nix::cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let message = match recvmsg::<()>(fd, &mut parts, Some(&mut space), flags) {
+        let message = match recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut space), flags) {
             Ok(message) => message,
             Err(nix::Error::EAGAIN) => return Ok(None),
             Err(nix::Error::EINTR) => continue,
@@ -331,11 +358,12 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<Received>> {
             ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp.num_nanoseconds()),
             _ => None,
         });
-        let length = message.bytes;
+        let (length, port) = (message.bytes, message.address.map(|from| from.port()));
         if let (Some((number, altered)), Some(at)) = (number_of(&bytes[..length]), stamp) {
             return Ok(Some(Received {
                 number,
                 altered,
+                port,
                 at,
             }));
         }

@@ -15,6 +15,7 @@ use shakedown_contracts::control::{Endpoint, Namespace};
 use thiserror::Error;
 
 use super::probes;
+use super::raw_socket::RawSocket;
 use crate::netlink::NetlinkError;
 use crate::netlink::route::{Mac, Route, VethPair};
 
@@ -87,6 +88,8 @@ pub struct Wire {
     pub index: u32,
     /// A UDP socket inside its namespace, see [`probes`].
     pub probe: UdpSocket,
+    /// A socket inside its namespace for probes that come from another port.
+    pub raw: RawSocket,
     namespace: OwnedFd,
 }
 
@@ -233,14 +236,15 @@ fn build_wire(
         route.add_host_route(GATEWAY, interface)?;
         route.add_default_route(GATEWAY, interface)
     })?;
-    let probe = within(router, &namespace, || probes::socket(endpoint.address))?.map_err(
-        system(&format!("opening a probe socket on {}", endpoint.address)),
-    )?;
+    let sockets = || Ok::<_, io::Error>((probes::socket(endpoint.address)?, RawSocket::open()?));
+    let opening = format!("opening probe sockets on {}", endpoint.address);
+    let (probe, raw) = within(router, &namespace, sockets)?.map_err(system(&opening))?;
     Ok(Wire {
         name: endpoint.name.clone(),
         address: endpoint.address,
         index,
         probe,
+        raw,
         namespace,
     })
 }

@@ -6,6 +6,7 @@
 use shakedown_contracts::fate::{DEVIATIONS_MAX, deviation, with_deviation};
 use shakedown_contracts::fault::{CutBehavior, Delay, LinkEffect, Loss};
 use shakedown_contracts::packet_fault::PacketFault;
+use shakedown_contracts::ports::Ports;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
@@ -19,7 +20,16 @@ const FATAL_BITS: f64 = 5.0 / 264.0;
 /// Nothing on a link is longer.
 const PACKET_BYTES_MAX: u64 = 65_535;
 
-/// All effects on a link.
+/// An effect on a link, and the packets that it meets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Laid {
+    /// What happens.
+    pub effect: LinkEffect,
+    /// To which packets.
+    pub ports: Ports,
+}
+
+/// All effects on packets of a link that have the same ports.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Union {
     /// The stronger of the cuts.

@@ -161,10 +161,35 @@ impl Agent {
         links: &[Link],
         effect: LinkEffect,
     ) -> Result<(Bracket, Evidence), String> {
+        self.try_inject_at(fault, links, effect, &[])
+    }
+
+    /// Injects into the traffic of some ports and expects it to be verified.
+    pub fn inject_at(
+        &mut self,
+        fault: &str,
+        links: &[Link],
+        effect: LinkEffect,
+        ports: &[u16],
+    ) -> Evidence {
+        match self.try_inject_at(fault, links, effect, ports) {
+            Ok((_, evidence)) => evidence,
+            Err(reason) => panic!("{fault}: {reason}\nlog: {}", self.log()),
+        }
+    }
+
+    pub fn try_inject_at(
+        &mut self,
+        fault: &str,
+        links: &[Link],
+        effect: LinkEffect,
+        ports: &[u16],
+    ) -> Result<(Bracket, Evidence), String> {
         self.order(&NetworkOrder::Inject {
             id: id(fault),
             links: links.to_vec(),
             effect,
+            ports: ports.iter().copied().collect(),
         });
         match self.fault_report() {
             FaultReport::Effective {

@@ -15,6 +15,7 @@ mod faults;
 mod overlap;
 mod packets;
 mod planted;
+mod ports;
 
 #[path = "../runner/mod.rs"]
 mod runner;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         packets::TESTS,
         overlap::TESTS,
         planted::TESTS,
+        ports::TESTS,
         ends::TESTS,
     ];
     runner::run(rooms.into_iter().flatten())

@@ -134,6 +134,7 @@ fn before_hello() {
         },
         links: vec![link("n1", "n2")],
         effect: drop_all(),
+        ports: Default::default(),
     });
     let message = failure(&mut agent);
     assert!(message.contains("hello"), "{message}");

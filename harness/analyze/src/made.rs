@@ -213,6 +213,7 @@ impl MadeTrial {
         let links = LinkSelection {
             direction: Default::default(),
             peers: Vec::new(),
+            ports: Default::default(),
         };
         self.fault(FaultKind::Delay { delay, links }, &[node], from, to);
     }

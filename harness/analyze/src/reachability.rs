@@ -209,6 +209,7 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use shakedown_contracts::fault::{LinkSelection, Loss};
+    use shakedown_contracts::ports::Ports;
     use shakedown_contracts::units::Ratio;
 
     use super::*;
@@ -237,7 +238,11 @@ mod tests {
         let shape = PartitionShape::RandomHalves;
         let behavior = shakedown_contracts::fault::CutBehavior::Drop;
         made.fault(
-            FaultKind::Partition { shape, behavior },
+            FaultKind::Partition {
+                shape,
+                behavior,
+                ports: Ports::all(),
+            },
             &["n2"],
             3_000,
             4_000,
@@ -264,6 +269,7 @@ mod tests {
             let links = LinkSelection {
                 direction: Default::default(),
                 peers: Vec::new(),
+                ports: Ports::all(),
             };
             made.fault(FaultKind::Loss { loss, links }, &["n1"], 3_000, 4_000);
             Reachability::new(&made.trial()).reachable("n2", "n1", made::at(3_500))

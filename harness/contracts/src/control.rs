@@ -15,6 +15,7 @@ use crate::fault::{FaultId, Link, LinkEffect};
 use crate::history::OperationRecord;
 use crate::host_fault::HostFault;
 use crate::plan::{Workload, WorkloadKind};
+use crate::ports::Ports;
 use crate::time::{Bracket, Moment};
 use crate::units::Duration;
 
@@ -44,6 +45,9 @@ pub enum NetworkOrder {
         links: Vec<Link>,
         /// This.
         effect: LinkEffect,
+        /// To packets with one of these ports; the rest of each link is left alone, and seen to be.
+        #[serde(default, skip_serializing_if = "Ports::is_all")]
+        ports: Ports,
     },
     /// Take the fault's effects away (others on the same links stay), verify, report `healed`.
     Heal {

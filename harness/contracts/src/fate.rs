@@ -76,10 +76,22 @@ impl Fate {
     /// How the next packet goes on, which comes at `now` and is so many bytes long; `None` when it
     /// is lost.
     pub fn next_packet(&mut self, now: Moment, bytes: u64) -> Option<Passing> {
+        self.next_packet_met_by(now, bytes, |_| true)
+    }
+
+    /// The same of a packet that only some of the faults meet. The others do not draw: their
+    /// bursts, gaps and buffers are made of what they meet.
+    pub fn next_packet_met_by(
+        &mut self,
+        now: Moment,
+        bytes: u64,
+        meets: impl Fn(&FaultId) -> bool,
+    ) -> Option<Passing> {
         let mut lost = false;
         let mut passing = Passing::default();
-        // Every stream draws for every packet, so that one fault does not shift another's draws.
-        for stream in self.streams.values_mut() {
+        // Every stream draws for every packet it meets, so that one fault does not shift another's
+        // draws.
+        for (_, stream) in self.streams.iter_mut().filter(|(id, _)| meets(id)) {
             match stream.effect {
                 LinkEffect::Loss(loss) => lost |= stream.loses(&loss),
                 LinkEffect::Delay(delay) => {

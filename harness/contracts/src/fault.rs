@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host_fault::HostFault;
 use crate::packet_fault::{GilbertElliott, PacketFault};
+use crate::ports::Ports;
 use crate::units::{Duration, Ratio};
 
 /// Identity of one injection in one trial: the fault's name and its occurrence, counted from 0.
@@ -49,6 +50,9 @@ pub enum FaultKind {
         shape: PartitionShape,
         /// What happens to packets on them.
         behavior: CutBehavior,
+        /// To which of them.
+        #[serde(default, skip_serializing_if = "Ports::is_all")]
+        ports: Ports,
     },
     /// Packets of the links arrive later.
     Delay {
@@ -132,6 +136,16 @@ impl FaultKind {
     /// Whether it is over at once, so that it has no duration.
     pub fn is_instant(&self) -> bool {
         matches!(self, FaultKind::Restart {} | FaultKind::Reset { .. })
+    }
+
+    /// Which traffic of its links it meets; all where it does not act on links.
+    pub fn ports(&self) -> Ports {
+        match self {
+            FaultKind::Partition { ports, .. } => ports.clone(),
+            kind => kind
+                .on_links()
+                .map_or_else(Ports::all, |(_, links)| links.ports.clone()),
+        }
     }
 
     /// What it does to each of its links, and which links of the selected nodes those are; `None`
@@ -257,6 +271,9 @@ pub struct LinkSelection {
     /// The other ends: names; empty means all other nodes (clients only when they are named).
     #[serde(default)]
     pub peers: Vec<String>,
+    /// Which of their traffic.
+    #[serde(default, skip_serializing_if = "Ports::is_all")]
+    pub ports: Ports,
 }
 
 /// Direction of traffic, seen from the selected node.

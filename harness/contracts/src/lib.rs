@@ -19,6 +19,7 @@ pub mod node;
 pub mod packet_fault;
 pub mod pattern;
 pub mod plan;
+pub mod ports;
 pub mod random;
 pub mod range;
 pub mod run_directory;

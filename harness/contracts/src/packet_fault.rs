@@ -129,6 +129,7 @@ mod tests {
         let links = LinkSelection {
             direction: Direction::From,
             peers: vec!["c1".to_owned()],
+            ports: [6379].into_iter().collect(),
         };
         let kind = FaultKind::Packets {
             fault: narrow,
@@ -137,6 +138,7 @@ mod tests {
         let json = serde_json::to_value(&kind).unwrap();
         assert_eq!(json["kind"], "bandwidth");
         assert_eq!(json["rate"], "10mbit");
+        assert_eq!(json["ports"], serde_json::json!([6379]));
         assert_eq!(serde_json::from_value::<FaultKind>(json).unwrap(), kind);
     }
 

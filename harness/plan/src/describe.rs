@@ -254,7 +254,12 @@ fn faults(out: &mut String, plan: &Plan) {
 
 /// A partition's links in words.
 fn partition(kind: &FaultKind) -> Option<String> {
-    let FaultKind::Partition { shape, behavior } = kind else {
+    let FaultKind::Partition {
+        shape,
+        behavior,
+        ports,
+    } = kind
+    else {
         return None;
     };
     let shape = match shape {
@@ -268,8 +273,12 @@ fn partition(kind: &FaultKind) -> Option<String> {
         PartitionShape::FromTo { from, to } => format!("{to} does not hear {from}"),
         shape => format!("shape {}", word(shape)),
     };
+    let of = match ports.is_all() {
+        true => String::new(),
+        false => format!(" of {ports}"),
+    };
     Some(format!(
-        "{shape}, packets {}",
+        "{shape}, packets{of} {}",
         match behavior {
             CutBehavior::Drop => "dropped",
             CutBehavior::Reject => "rejected",

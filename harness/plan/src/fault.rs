@@ -14,7 +14,7 @@ use shakedown_contracts::units::Duration;
 
 use crate::problem::Log;
 use crate::reader::{TableReader, quoted};
-use crate::{host_fault, packet_fault, partition, selector, suggestion};
+use crate::{host_fault, packet_fault, partition, ports, selector, suggestion};
 
 /// Names that faults may speak of.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ fn read_one(
     if let (Stage::Simulation, FaultKind::Host(fault)) = (stage, &kind) {
         host_fault::check_simulated(table, fault);
     }
+    ports::check_stage(table, &kind, stage);
     let fault = Fault {
         name: name.to_owned(),
         kind,
@@ -251,7 +252,11 @@ fn read_links(table: &TableReader<'_>, endpoints: &Endpoints) -> LinkSelection {
             "name a client group, such as `peers = [\"c1\"]`, or set `target.nodes` to 2 or more";
         table.invalid("kind", message, hint);
     }
-    LinkSelection { direction, peers }
+    LinkSelection {
+        direction,
+        peers,
+        ports: ports::read(table),
+    }
 }
 
 fn read_timing(table: &TableReader<'_>, kind: &str, phases: &Phases) -> (Timing, Option<Duration>) {

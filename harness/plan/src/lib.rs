@@ -20,6 +20,7 @@ mod overlay;
 mod packet_fault;
 mod partition;
 mod phases;
+mod ports;
 mod problem;
 mod raft;
 mod reader;

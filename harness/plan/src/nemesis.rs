@@ -14,6 +14,7 @@ use shakedown_contracts::fault::{
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
 use shakedown_contracts::packet_fault::PacketFault;
 use shakedown_contracts::plan::{Fault, Injection, Phases, Stage, Start, Trial};
+use shakedown_contracts::ports::Ports;
 use shakedown_contracts::random::Random;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
@@ -142,6 +143,7 @@ fn default_fault(kind: &str) -> Fault {
     let links = || LinkSelection {
         direction: Direction::Both,
         peers: Vec::new(),
+        ports: Ports::all(),
     };
     let ratio = |share| Ratio::new(share).expect("a constant between 0 and 1");
     let fault = match kind {
@@ -154,6 +156,7 @@ fn default_fault(kind: &str) -> Fault {
         "partition" => FaultKind::Partition {
             shape: PartitionShape::Isolate,
             behavior: CutBehavior::Drop,
+            ports: Ports::all(),
         },
         "delay" => FaultKind::Delay {
             delay: Delay {

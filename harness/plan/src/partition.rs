@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use shakedown_contracts::fault::{CutBehavior, FaultKind, Grudge, PartitionShape, Selector};
 
 use crate::fault::Endpoints;
+use crate::ports;
 use crate::reader::{Placed, TableReader};
 use crate::selector;
 use crate::tree::{Node, Value};
@@ -67,7 +68,12 @@ pub(crate) fn read(
         }
         Selector::All
     };
-    Some((FaultKind::Partition { shape, behavior }, nodes))
+    let kind = FaultKind::Partition {
+        shape,
+        behavior,
+        ports: ports::read(table),
+    };
+    Some((kind, nodes))
 }
 
 fn read_shape(table: &TableReader<'_>, endpoints: &Endpoints) -> Option<PartitionShape> {

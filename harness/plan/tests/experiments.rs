@@ -453,3 +453,32 @@ fn faults_of_disks_are_there_in_both_stages_with_what_each_can_do() {
         assert!(hint.contains("--stage local"), "{error}");
     }
 }
+
+#[test]
+fn ports_are_numbers_or_names_of_the_cluster_and_simulated_messages_have_none() {
+    let faults = [
+        "kind = \"partition\"\nshape = \"isolate\"",
+        "kind = \"partition\"\nfrom = \"n1\"\nto = \"n2\"\nbehavior = \"reject\"",
+        "kind = \"delay\"\nlatency = \"5ms\"",
+        "kind = \"loss\"\nloss = \"5%\"",
+        "kind = \"duplicate\"\nduplicate = \"5%\"",
+        "kind = \"reorder\"\nreorder = \"5%\"\nlatency = \"5ms\"",
+        "kind = \"corrupt\"\ncorrupt = \"5%\"",
+        "kind = \"bandwidth\"\nrate = \"1mbit\"",
+        "kind = \"reset\"",
+    ];
+    for fault in faults {
+        let text = format!("[[fault]]\n{fault}\nports = [\"peer\", 6379, \"client\"]\n");
+        let plan = plan(&text);
+        let ports: Vec<u16> = plan.faults[0].kind.ports().iter().collect();
+        assert_eq!(ports, [6379, 7000, 7001], "{fault}");
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+        assert!(describe(&plan).contains("6379"), "{}", describe(&plan));
+    }
+    let text = "stage = \"simulation\"\n[[fault]]\nkind = \"loss\"\nloss = \"5%\"\nports = [80]\n";
+    let error = plans(text).unwrap_err();
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert_eq!(error.problems[0].kind, ProblemKind::Unavailable);
+    assert!(error.to_string().contains("--stage local"), "{error}");
+}

@@ -13,9 +13,11 @@ use shakedown_contracts::fault::{FaultId, Link};
 use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
+use super::queued::Look;
 use crate::faults::{Observation, Unverified};
-use crate::network_agent::links::{Links, LinksError};
+use crate::network_agent::links::{Links, LinksError, Scope};
 use crate::network_agent::probes::{Arrivals, PROBE_BYTES};
+use crate::network_agent::traffic::Traffic;
 use crate::network_agent::union::Union;
 
 /// A probe over a healthy link takes tens of microseconds; a busy machine gets this long before a
@@ -60,6 +62,35 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Of each port, and of the rest. What was achieved is the mean over the ports.
+    fn together(of_ports: Vec<(u16, Seen)>, rest: Seen) -> Self {
+        let mut achieved: Vec<Achieved> = Vec::new();
+        let share = 1.0 / of_ports.len() as f64;
+        for one in of_ports.iter().flat_map(|(_, seen)| &seen.achieved) {
+            let (requested, measured) = (one.requested * share, one.achieved * share);
+            match achieved.iter_mut().find(|sum| sum.name == one.name) {
+                Some(sum) => {
+                    sum.requested += requested;
+                    sum.achieved += measured;
+                }
+                None => achieved.push(Achieved {
+                    requested,
+                    achieved: measured,
+                    ..one.clone()
+                }),
+            }
+        }
+        let parts = of_ports
+            .into_iter()
+            .map(|(port, seen)| format!("port {port}: {}", seen.observed));
+        let rest = format!("other ports: {}", rest.observed);
+        let observed: Vec<String> = parts.chain([rest]).collect();
+        Seen {
+            observed: observed.join("; "),
+            achieved,
+        }
+    }
+
     pub fn into_observation(self, at: Bracket, mechanism: String) -> Observation {
         let evidence = Evidence {
             mechanism,
@@ -68,6 +99,28 @@ impl Seen {
         };
         Observation { at, evidence }
     }
+}
+
+/// Looks at the traffic of each port that a fault names, and then at the rest of its links, which must
+/// be as if the fault were not there; where it names none, at all traffic.
+pub(super) fn by_ports(
+    host: &mut Links,
+    scope: &Scope,
+    look: Look,
+    look_at_rest: Look,
+) -> Result<Seen, Unverified> {
+    if scope.ports.is_all() {
+        return look(&mut host.traffic(None), &scope.links);
+    }
+    let mut of_ports = Vec::new();
+    for port in scope.ports.iter() {
+        let seen = look(&mut host.traffic(Some(port)), &scope.links);
+        let seen = seen.map_err(|error| unverified(format!("port {port}: {}", error.reason)))?;
+        of_ports.push((port, seen));
+    }
+    let rest = look_at_rest(&mut host.traffic(None), &scope.links)
+        .map_err(|error| unverified(format!("other ports: {}", error.reason)))?;
+    Ok(Seen::together(of_ports, rest))
 }
 
 /// Links whose packets can be seen, with what is expected on them.
@@ -79,7 +132,7 @@ struct Open {
 
 impl Open {
     /// Those not cut and not wholly lossy.
-    fn of(host: &Links, links: &[Link]) -> Self {
+    fn of(host: &Traffic<'_>, links: &[Link]) -> Self {
         let unions = links.iter().map(|link| (link.clone(), host.union(link)));
         let (open, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) =
             unions.partition(|(_, union)| union.cut.is_none() && union.lost_share() < 1.0);
@@ -110,7 +163,7 @@ impl Open {
 }
 
 /// Packets arrive wherever no other fault stops them all.
-pub(super) fn arrivals(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(super) fn arrivals(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
     let open = Open::of(host, links);
     if open.links.is_empty() {
         return Ok(open.tell(Seen::default()));
@@ -150,11 +203,11 @@ fn judge_arrivals(seen: &BTreeMap<Link, Arrivals>) -> Result<Seen, Unverified> {
 }
 
 /// Packets are as late as all faults together make them, on each link.
-pub(super) fn latency(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(super) fn latency(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
     latency_by(host, links, MEAN_PROBES)
 }
 
-fn latency_by(host: &mut Links, links: &[Link], probes: u32) -> Result<Seen, Unverified> {
+fn latency_by(host: &mut Traffic<'_>, links: &[Link], probes: u32) -> Result<Seen, Unverified> {
     let open = Open::of(host, links);
     if open.links.is_empty() {
         return Ok(open.tell(Seen::default()));
@@ -265,7 +318,7 @@ fn lateness_ms(union: &Union) -> f64 {
 }
 
 /// As many packets are lost as all faults together make.
-pub(super) fn losses(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(super) fn losses(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
     let unions = links.iter().map(|link| (link.clone(), host.union(link)));
     let (unions, hidden): (BTreeMap<_, _>, BTreeMap<_, _>) =
         unions.partition(|(_, union)| union.cut.is_none());
@@ -319,7 +372,7 @@ fn judge_losses(
 
 /// Sends probes and moreover sees that the kernel handed each to the agent, where it should.
 fn through_the_queue(
-    host: &mut Links,
+    host: &mut Traffic<'_>,
     open: &Open,
     rounds: u32,
 ) -> Result<BTreeMap<Link, Arrivals>, Unverified> {
@@ -360,8 +413,9 @@ pub(super) fn overflows(host: &Links, before: u64, seen: &mut Seen) -> Result<()
 
 /// Names of the faults other than `id` on any of the links; empty when there is none.
 pub(super) fn others(host: &Links, links: &[Link], id: &FaultId) -> String {
-    let faults = links.iter().flat_map(|link| host.faults(link));
+    let faults = links.iter().flat_map(|link| host.laid(link));
     let names: std::collections::BTreeSet<String> = faults
+        .map(|(fault, _)| fault)
         .filter(|fault| *fault != id)
         .map(ToString::to_string)
         .collect();

@@ -2,20 +2,20 @@
 //!
 //! Proof is positive: a probe arrived before; after, each cut link's own counter in the kernel has
 //! counted the probes that were sent into it, and none of them arrived. A refusal is moreover seen
-//! by the sender. t0 is the change of the rules itself, not the look at it.
+//! by the sender. Where the fault names ports, a probe from none of them arrives still. t0 is the change of the rules itself, not the look at it.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
 
 use shakedown_contracts::fault::{CutBehavior, FaultId, Link, LinkEffect};
 
 use super::confirm::{self, PATIENCE, Seen, unverified};
+use super::refusal;
 use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::netlink::nftables::Set;
-use crate::network_agent::links::{Links, LinksError};
-use crate::network_agent::probes::{Arrivals, PROBE_BYTES, PROBE_PORT};
+use crate::network_agent::links::{Links, LinksError, Scope};
+use crate::network_agent::probes::{Arrivals, PROBE_BYTES};
+use crate::network_agent::traffic::Traffic;
 use crate::network_agent::union::Union;
 
 /// Probes into each cut link.
@@ -24,15 +24,15 @@ const PROBES: u32 = 3;
 /// The fault.
 pub(super) struct Cut {
     id: FaultId,
-    links: Vec<Link>,
+    scope: Scope,
     behavior: CutBehavior,
 }
 
 impl Cut {
-    pub fn new(id: FaultId, links: Vec<Link>, behavior: CutBehavior) -> Self {
+    pub fn new(id: FaultId, scope: Scope, behavior: CutBehavior) -> Self {
         Cut {
             id,
-            links,
+            scope,
             behavior,
         }
     }
@@ -44,75 +44,13 @@ impl Cut {
         }
     }
 
-    /// Links on which nothing else acts let a probe through, else a cut would prove nothing.
-    fn look_before(&self, host: &mut Links) -> Result<(), Unverified> {
-        let free = |link: &&Link| host.union(link) == Union::default();
-        let free: Vec<Link> = self.links.iter().filter(free).cloned().collect();
-        let seen = host.probe(&free, 1, PATIENCE)?;
-        let silent = seen.iter().find(|(_, arrivals)| arrivals.arrived() == 0);
-        silent.map_or(Ok(()), |(link, _)| {
-            Err(unverified(format!(
-                "no probe arrived from {} to {} before the cut, so nothing can be said after it; is the endpoint's network changed by its own programs?",
-                link.from, link.to
-            )))
-        })
-    }
-
-    /// Probes into every link, until the kernel has counted them all; none may arrive.
-    fn look_after(&self, host: &mut Links) -> Result<Seen, Unverified> {
-        let before = counts(host)?;
-        let mut volley = host.send(&self.links, PROBES)?;
-        let deadline = now().after(PATIENCE);
-        let counted = loop {
-            // Looks once more after the deadline: this thread may have slept over it.
-            let late = now() >= deadline;
-            let after = counts(host)?;
-            let counted = self.links.iter().map(|link| {
-                let count = |counts: &Counts| counts.get(link).copied().unwrap_or(0);
-                (link, count(&after).saturating_sub(count(&before)))
-            });
-            let counted: BTreeMap<&Link, u64> = counted.collect();
-            if late || counted.values().all(|count| *count >= u64::from(PROBES)) {
-                break counted;
-            }
-        };
-        // What was not dropped has been delivered by now: both happen as the probe is sent.
-        volley
-            .collect(&host.topology.wires, Default::default())
-            .map_err(LinksError::from)?;
-        judge(&counted, &volley.by_link())
-    }
-
-    fn look_at_refusals(&self, host: &Links) -> Result<(), Unverified> {
-        let wire = |name: &str| host.topology.wires.iter().find(|wire| wire.name == name);
-        for link in &self.links {
-            if host.union(link).cut != Some(CutBehavior::Reject) {
-                // Silenced by a stronger cut.
-                continue;
-            }
-            let (Some(from), Some(to)) = (wire(&link.from), wire(&link.to)) else {
-                return Err(LinksError::Unknown(link.to.clone()).into());
-            };
-            let (source, target) = (from.address, SocketAddr::from((to.address, PROBE_PORT)));
-            let ask = || refused(SocketAddr::from((source, 0)), target);
-            let answer = host.topology.inside(from, ask).map_err(LinksError::from)?;
-            if !answer.map_err(LinksError::from)? {
-                return Err(unverified(format!(
-                    "{} was not told within {PATIENCE} that {} refuses it",
-                    link.from, link.to
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn look(&self, host: &mut Links) -> Result<Seen, Unverified> {
-        let mut seen = self.look_after(host)?;
-        if self.behavior == CutBehavior::Reject {
-            self.look_at_refusals(host)?;
-            seen.observed.push_str("; the senders were told");
-        }
-        let others = confirm::others(host, &self.links, &self.id);
+        let look = match self.behavior {
+            CutBehavior::Drop => look_after,
+            CutBehavior::Reject => look_at_refusals,
+        };
+        let mut seen = confirm::by_ports(host, &self.scope, look, confirm::arrivals)?;
+        let others = confirm::others(host, &self.scope.links, &self.id);
         if !others.is_empty() {
             let note =
                 format!("; on some of the links {others} acted before and was not probed through");
@@ -122,10 +60,62 @@ impl Cut {
     }
 }
 
+/// Links on which nothing else acts let a probe through, else a cut would prove nothing.
+fn look_before(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
+    let free = |link: &&Link| host.union(link) == Union::default();
+    let free: Vec<Link> = links.iter().filter(free).cloned().collect();
+    let seen = host.probe(&free, 1, PATIENCE)?;
+    let silent = seen.iter().find(|(_, arrivals)| arrivals.arrived() == 0);
+    silent.map_or(Ok(Seen::default()), |(link, _)| {
+        Err(unverified(format!(
+            "no probe arrived from {} to {} before the cut, so nothing can be said after it; is the endpoint's network changed by its own programs?",
+            link.from, link.to
+        )))
+    })
+}
+
+/// Probes into every link, until the kernel has counted them all; none may arrive.
+fn look_after(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
+    let before = counts(host)?;
+    let mut volley = host.send(links, PROBES)?;
+    let deadline = now().after(PATIENCE);
+    let counted = loop {
+        // Looks once more after the deadline: this thread may have slept over it.
+        let late = now() >= deadline;
+        let after = counts(host)?;
+        let counted = links.iter().map(|link| {
+            let count = |counts: &Counts| counts.get(link).copied().unwrap_or(0);
+            (link, count(&after).saturating_sub(count(&before)))
+        });
+        let counted: BTreeMap<&Link, u64> = counted.collect();
+        if late || counted.values().all(|count| *count >= u64::from(PROBES)) {
+            break counted;
+        }
+    };
+    // What was not dropped has been delivered by now: both happen as the probe is sent.
+    volley
+        .collect(&host.topology().wires, Default::default())
+        .map_err(LinksError::from)?;
+    judge(&counted, &volley.by_link())
+}
+
+/// The same, and each sender is told.
+fn look_at_refusals(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
+    let mut seen = look_after(host, links)?;
+    for link in links {
+        if host.union(link).cut == Some(CutBehavior::Reject) {
+            refusal::see(host, link)?;
+        }
+        // Else silenced by a stronger cut.
+    }
+    seen.observed.push_str("; the senders were told");
+    Ok(seen)
+}
+
 type Counts = BTreeMap<Link, u64>;
 
 /// Packets dropped and refused; a link is in one of both sets.
-fn counts(host: &mut Links) -> Result<Counts, LinksError> {
+fn counts(host: &mut Traffic<'_>) -> Result<Counts, LinksError> {
     let mut counts = host.counts(Set::Refuse)?;
     counts.extend(host.counts(Set::Cut)?);
     let counts = counts.into_iter();
@@ -164,25 +154,11 @@ fn judge(
     })
 }
 
-/// Whether a datagram to `target` is answered by a refusal.
-fn refused(from: SocketAddr, target: SocketAddr) -> io::Result<bool> {
-    let socket = UdpSocket::bind(from)?;
-    socket.connect(target)?;
-    socket.set_read_timeout(Some(PATIENCE.into()))?;
-    socket.send(b"refused?")?;
-    match socket.recv(&mut [0; 16]) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-        Ok(_) => Ok(false),
-    }
-}
-
 impl Fault<Links> for Cut {
     fn inject(&mut self, host: &mut Links) -> Result<Observation, Unverified> {
-        host.check(&self.links)?;
-        self.look_before(host)?;
-        let at = host.apply(&self.id, &self.links, LinkEffect::Cut(self.behavior))?;
+        host.check(&self.scope)?;
+        confirm::by_ports(host, &self.scope, look_before, look_before)?;
+        let at = host.apply(&self.id, &self.scope, LinkEffect::Cut(self.behavior))?;
         match self.look(host) {
             Ok(seen) => Ok(seen.into_observation(at, self.mechanism())),
             Err(unverified) => {
@@ -194,7 +170,8 @@ impl Fault<Links> for Cut {
 
     fn heal(&mut self, host: &mut Links) -> Result<Observation, Unverified> {
         let at = host.withdraw(&self.id)?;
-        let seen = confirm::arrivals(host, &self.links)?;
+        let look = confirm::arrivals;
+        let seen = confirm::by_ports(host, &self.scope, look, look)?;
         Ok(seen.into_observation(at, self.mechanism()))
     }
 }

@@ -18,8 +18,7 @@ use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::netlink::NetlinkError;
 use crate::netlink::sockets::{self, Connection};
-use crate::network_agent::links::{Links, LinksError};
-use crate::network_agent::union::Union;
+use crate::network_agent::links::{Links, LinksError, Scope};
 
 /// A reset travels in microseconds; a busy machine gets this long.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -28,26 +27,32 @@ const MECHANISM: &str = "socket destruction (SOCK_DESTROY) at one end";
 /// The fault.
 pub(super) struct Reset {
     id: FaultId,
-    links: Vec<Link>,
+    scope: Scope,
 }
 
 impl Reset {
-    pub fn new(id: FaultId, links: Vec<Link>) -> Self {
-        Reset { id, links }
+    pub fn new(id: FaultId, scope: Scope) -> Self {
+        Reset { id, scope }
     }
 }
 
 impl Fault<Links> for Reset {
     fn inject(&mut self, host: &mut Links) -> Result<Observation, Unverified> {
-        host.check(&self.links)?;
+        host.check(&self.scope)?;
         let before = now();
         let mut ended: Vec<(Link, Vec<Connection>)> = Vec::new();
+        let mut spared: Vec<(&Link, Connection)> = Vec::new();
         let mut count = 0;
-        for link in &self.links {
+        for link in &self.scope.links {
             let to = address(host, &link.to)?;
             let of_link = inside(host, &link.from, || {
                 let mut found = sockets::connections()?;
-                found.retain(|connection| *connection.remote.ip() == to);
+                found.retain(|one| *one.remote.ip() == to);
+                let met = |one: &Connection| {
+                    let ports = (one.local.port(), one.remote.port());
+                    self.scope.ports.meet(Some(ports))
+                };
+                spared.extend(found.extract_if(.., |one| !met(one)).map(|one| (link, one)));
                 count += sockets::destroy(&found)?;
                 Ok(found)
             })?;
@@ -58,17 +63,27 @@ impl Fault<Links> for Reset {
             after: now(),
         };
         if count == 0 {
-            let reason = format!("no TCP connection lived on {}", told(&self.links));
+            let (ports, links) = (&self.scope.ports, told(&self.scope.links));
+            let of = match ports.is_all() {
+                true => String::new(),
+                false => format!(" of {ports}"),
+            };
+            let reason = format!("no TCP connection{of} lived on {links}");
             return Err(unverified(reason));
         }
         for (link, connections) in &ended {
             see_them_gone(host, link, connections)?;
         }
-        let others = confirm::others(host, &self.links, &self.id);
-        let note = match others.is_empty() {
+        let others = confirm::others(host, &self.scope.links, &self.id);
+        let mut note = match others.is_empty() {
             true => ", at either end".to_owned(),
             false => format!("; {others} may keep the other ends from being told"),
         };
+        if !self.scope.ports.is_all() {
+            let alive = count_alive(host, &spared)?;
+            let all = spared.len();
+            note.push_str(&format!("; {alive} of {all} of other ports live on"));
+        }
         Ok(Observation {
             at,
             evidence: Evidence {
@@ -87,7 +102,8 @@ impl Fault<Links> for Reset {
     /// There is nothing to undo; packets pass as before.
     fn heal(&mut self, host: &mut Links) -> Result<Observation, Unverified> {
         let before = now();
-        let seen = confirm::arrivals(host, &self.links)?;
+        let look = confirm::arrivals;
+        let seen = confirm::by_ports(host, &self.scope, look, look)?;
         let at = Bracket {
             before,
             after: now(),
@@ -122,6 +138,17 @@ fn inside<T>(
     Ok(host.topology.inside(wire, act)??)
 }
 
+/// How many of these, at the senders' ends, live. Their owners may have ended others meanwhile.
+fn count_alive(host: &Links, spared: &[(&Link, Connection)]) -> Result<usize, LinksError> {
+    let senders: BTreeSet<&str> = spared.iter().map(|(link, _)| &*link.from).collect();
+    let mut found = BTreeSet::new();
+    for sender in senders {
+        found.extend(inside(host, sender, sockets::connections)?);
+    }
+    let alive = spared.iter().filter(|(_, one)| found.contains(one));
+    Ok(alive.count())
+}
+
 /// At the end where they were ended, and, if nothing else is on the link, at the other.
 fn see_them_gone(host: &Links, link: &Link, ended: &[Connection]) -> Result<(), Unverified> {
     let ended_here: BTreeSet<&Connection> = ended.iter().collect();
@@ -131,7 +158,7 @@ fn see_them_gone(host: &Links, link: &Link, ended: &[Connection]) -> Result<(), 
         let reason = format!("the connection from {local} to {remote} lives on");
         return Err(unverified(reason));
     }
-    if host.union(link) != Union::default() {
+    if host.laid(link).next().is_some() {
         return Ok(());
     }
     let ports: BTreeSet<(u16, u16)> = ended

@@ -60,8 +60,10 @@ pub fn measure(trial: &Trial<'_>, samples: &mut Samples) -> Vec<Finding> {
 fn takes_nodes_away(injected: &Injected<'_>) -> Option<bool> {
     match &injected.fault.kind {
         FaultKind::Kill { .. } | FaultKind::Terminate {} | FaultKind::Pause {} => Some(true),
-        FaultKind::Partition { shape, .. } => {
-            matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay).then_some(true)
+        // Cut at some ports a node may be heard at others.
+        FaultKind::Partition { shape, ports, .. } => {
+            let alone = matches!(shape, PartitionShape::Isolate | PartitionShape::OneWay);
+            (alone && ports.is_all()).then_some(true)
         }
         FaultKind::Restart {} => Some(false),
         FaultKind::Reset { .. } => None,
@@ -231,6 +233,21 @@ mod tests {
             let mut samples = Samples::default();
             measure(&made.trial(), &mut samples);
             assert_eq!(samples.summary("detection.missed").count, missed);
+        }
+    }
+
+    #[test]
+    fn a_node_cut_off_at_some_ports_alone_is_not_taken_away() {
+        for (ports, missed) in [(vec![], 1), (vec![7000], 0)] {
+            let mut made = MadeTrial::new();
+            let isolated = FaultKind::Partition {
+                shape: PartitionShape::Isolate,
+                behavior: shakedown_contracts::fault::CutBehavior::Drop,
+                ports: ports.into_iter().collect(),
+            };
+            made.fault(isolated, &["n1"], 3_000, 4_000);
+            let missed_by = samples_of(&made).summary("detection.missed").count;
+            assert_eq!(missed_by, missed);
         }
     }
 

@@ -8,6 +8,7 @@ use shakedown_contracts::control::{NetworkOrder, NodeOrder, ProcessFault};
 use shakedown_contracts::fault::{Crash, CutBehavior, FaultId, FaultKind, Link, LinkEffect};
 use shakedown_contracts::host_fault::HostFault;
 use shakedown_contracts::plan::Fault;
+use shakedown_contracts::ports::Ports;
 use shakedown_contracts::random::Random;
 
 use super::selectors;
@@ -24,6 +25,8 @@ pub enum Part {
         links: Vec<Link>,
         /// What.
         effect: LinkEffect,
+        /// To which of their traffic.
+        ports: Ports,
     },
     /// A node agent, to its node.
     Node {
@@ -77,10 +80,16 @@ impl Part {
     pub fn inject(&self, id: &FaultId) -> Order {
         let id = id.clone();
         match self {
-            Part::Links { links, effect } => {
-                let (links, effect) = (links.clone(), *effect);
-                Order::Network(NetworkOrder::Inject { id, links, effect })
-            }
+            Part::Links {
+                links,
+                effect,
+                ports,
+            } => Order::Network(NetworkOrder::Inject {
+                id,
+                links: links.clone(),
+                effect: *effect,
+                ports: ports.clone(),
+            }),
             Part::Node { node, action } => {
                 let order = NodeOrder::Inject {
                     id,
@@ -137,7 +146,11 @@ pub fn resolve(
         FaultKind::Pause {} => Ok(on_nodes(select()?, ProcessFault::Pause)),
         FaultKind::Host(fault) => Ok(on_hosts(select()?, fault)),
         FaultKind::Restart {} => Ok(on_nodes(select()?, ProcessFault::Restart)),
-        FaultKind::Partition { shape, behavior } => {
+        FaultKind::Partition {
+            shape,
+            behavior,
+            ports,
+        } => {
             use shakedown_contracts::fault::PartitionShape::{Isolate, OneWay};
             let selected = match shape {
                 Isolate | OneWay => select()?,
@@ -148,7 +161,7 @@ pub fn resolve(
             let effect = LinkEffect::Cut(*behavior);
             Ok(Resolved {
                 nodes: cut.nodes,
-                groups: vec![vec![on_links(cut.links, effect)]],
+                groups: vec![vec![on_links(cut.links, effect, ports)]],
             })
         }
         FaultKind::Delay { .. }
@@ -157,18 +170,22 @@ pub fn resolve(
         | FaultKind::Reset { .. } => {
             let nodes = select()?;
             let chosen = fault.kind.on_links();
-            let (effect, links) = chosen.ok_or("the fault acts on no links")?;
-            let links = topology.links_of(&nodes, links, view)?;
+            let (effect, chosen) = chosen.ok_or("the fault acts on no links")?;
+            let links = topology.links_of(&nodes, chosen, view)?;
             Ok(Resolved {
                 nodes,
-                groups: vec![vec![on_links(links, effect)]],
+                groups: vec![vec![on_links(links, effect, &chosen.ports)]],
             })
         }
     }
 }
 
-fn on_links(links: Vec<Link>, effect: LinkEffect) -> Part {
-    Part::Links { links, effect }
+fn on_links(links: Vec<Link>, effect: LinkEffect, ports: &Ports) -> Part {
+    Part::Links {
+        links,
+        effect,
+        ports: ports.clone(),
+    }
 }
 
 fn on_nodes(nodes: Vec<String>, action: ProcessFault) -> Resolved {
@@ -201,7 +218,7 @@ fn host_crash(nodes: Vec<String>, topology: &Topology) -> Resolved {
         .collect();
     links.sort();
     links.dedup();
-    let cut = on_links(links, LinkEffect::Cut(CutBehavior::Drop));
+    let cut = on_links(links, LinkEffect::Cut(CutBehavior::Drop), &Ports::all());
     let mut killed = on_nodes(nodes, ProcessFault::CrashHost);
     killed.groups.insert(0, vec![cut]);
     killed

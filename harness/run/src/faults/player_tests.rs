@@ -390,6 +390,7 @@ fn a_fault_still_being_verified_when_settling_begins_is_healed_once_it_is() {
     let kind = FaultKind::Partition {
         shape: PartitionShape::Isolate,
         behavior: CutBehavior::Drop,
+        ports: Default::default(),
     };
     let mut player = player(
         fault(kind, Selector::Primary),

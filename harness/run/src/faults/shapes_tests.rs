@@ -191,7 +191,11 @@ fn a_delay_takes_the_direction_and_the_peers_it_was_given() {
     let view = cluster(3, &[("n1", 1)]);
     let links = |direction, peers: &[&str]| {
         let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
-        let selection = LinkSelection { direction, peers };
+        let selection = LinkSelection {
+            direction,
+            peers,
+            ports: Default::default(),
+        };
         let links = topology
             .links_of(&["n1".into()], &selection, &view)
             .unwrap();
@@ -221,6 +225,7 @@ fn a_companion_stands_in_links_where_it_is_named_and_where_a_host_is_gone() {
     let selection = LinkSelection {
         direction: Direction::Both,
         peers: vec!["b1".into()],
+        ports: Default::default(),
     };
     let view = cluster(3, &[]);
     let links = topology

@@ -11,8 +11,8 @@ use super::{
     latency_by, through_the_queue, unverified,
 };
 use crate::faults::Unverified;
-use crate::network_agent::links::Links;
 use crate::network_agent::probes::{Arrivals, LARGE_BYTES};
+use crate::network_agent::traffic::Traffic;
 use crate::network_agent::union::Union;
 
 /// Probes on each link of which some must overtake others.
@@ -35,7 +35,10 @@ struct Befalling {
 }
 
 /// As many packets arrive twice as all faults together make.
-pub(in super::super) fn doubled(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(in super::super) fn doubled(
+    host: &mut Traffic<'_>,
+    links: &[Link],
+) -> Result<Seen, Unverified> {
     let befalling = Befalling {
         how: "twice",
         name: "duplicate",
@@ -46,7 +49,10 @@ pub(in super::super) fn doubled(host: &mut Links, links: &[Link]) -> Result<Seen
 }
 
 /// As many packets arrive altered as all faults together make.
-pub(in super::super) fn altered(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(in super::super) fn altered(
+    host: &mut Traffic<'_>,
+    links: &[Link],
+) -> Result<Seen, Unverified> {
     let befalling = Befalling {
         how: "altered",
         name: "corrupt",
@@ -56,7 +62,11 @@ pub(in super::super) fn altered(host: &mut Links, links: &[Link]) -> Result<Seen
     befallen(host, links, &befalling)
 }
 
-fn befallen(host: &mut Links, links: &[Link], befalling: &Befalling) -> Result<Seen, Unverified> {
+fn befallen(
+    host: &mut Traffic<'_>,
+    links: &[Link],
+    befalling: &Befalling,
+) -> Result<Seen, Unverified> {
     let open = Open::of(host, links);
     if open.links.is_empty() {
         return Ok(open.tell(Seen::default()));
@@ -106,12 +116,15 @@ fn judge_share(
 }
 
 /// Packets are as late in the mean as those that wait make it.
-pub(in super::super) fn overtaking(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(in super::super) fn overtaking(
+    host: &mut Traffic<'_>,
+    links: &[Link],
+) -> Result<Seen, Unverified> {
     latency_by(host, links, OVERTAKING_PROBES)
 }
 
 /// A burst takes as long as the narrowest rate on each link makes it.
-pub(in super::super) fn rate(host: &mut Links, links: &[Link]) -> Result<Seen, Unverified> {
+pub(in super::super) fn rate(host: &mut Traffic<'_>, links: &[Link]) -> Result<Seen, Unverified> {
     let open = Open::of(host, links);
     let narrow: Vec<(Link, Narrow)> = open
         .unions
@@ -172,7 +185,7 @@ impl Narrow {
     /// Bits a second, in the first look that fits.
     fn in_one_of_some_looks(
         &self,
-        host: &mut Links,
+        host: &mut Traffic<'_>,
         link: &Link,
         patience: Duration,
     ) -> Result<f64, Unverified> {

@@ -19,6 +19,7 @@ use shakedown_contracts::fault::{
 use shakedown_contracts::frame::{self, Decoder};
 use shakedown_contracts::host_fault::{BumpDirection, Damage, DiskMethod, Errno, HostFault};
 use shakedown_contracts::packet_fault::PacketFault;
+use shakedown_contracts::ports::Ports;
 use shakedown_contracts::units::{Bytes, Duration, Rate, Ratio};
 
 use super::Finding;
@@ -300,6 +301,7 @@ fn try_link(agent: &mut Agent, fault: &'static str, effect: LinkEffect) -> Findi
         id: id(fault),
         links,
         effect,
+        ports: Ports::all(),
     };
     let heal = NetworkOrder::Heal { id: id(fault) };
     let mut hear = |order: &NetworkOrder| -> Result<FaultReport, anyhow::Error> {

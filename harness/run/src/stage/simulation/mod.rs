@@ -142,7 +142,14 @@ impl Cluster {
                     took: Default::default(),
                 }
             }
-            NetworkOrder::Inject { id, links, effect } => {
+            NetworkOrder::Inject { id, ports, .. } if !ports.is_all() => {
+                let reason = format!("simulated messages have no ports, so not {ports} of them");
+                let id = id.clone();
+                NetworkReport::Fault(FaultReport::Unverified { id, reason })
+            }
+            NetworkOrder::Inject {
+                id, links, effect, ..
+            } => {
                 self.world.apply(id, links, *effect);
                 let observed = format!("{} links have the effect", links.len());
                 NetworkReport::Fault(effective(id, now, observed))
