@@ -14,5 +14,6 @@ pub mod netlink;
 pub mod network_agent;
 pub mod node_agent;
 pub mod process;
+pub mod proxy;
 pub mod recover;
 pub mod session;

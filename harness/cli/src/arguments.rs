@@ -40,6 +40,9 @@ pub enum Verb {
     Doctor,
     /// Remove what a run left behind that was killed
     Recover,
+    /// Stand between clients and a server, and do to connections what Toxiproxy's toxics do
+    #[command(after_help = PROXY_EXAMPLES)]
+    Proxy(Proxy),
     /// Print shell completions
     #[command(
         after_help = "Example:\n  shakedown completions bash > ~/.local/share/bash-completion/completions/shakedown"
@@ -69,6 +72,43 @@ pub enum AgentKind {
     Node,
     /// Runs a group of clients.
     Client,
+}
+
+const PROXY_EXAMPLES: &str = "\
+Examples:
+  shakedown proxy --listen 127.0.0.1:26379 --upstream 127.0.0.1:6379
+  shakedown proxy --listen 127.0.0.1:0 --upstream db:5432 --toxic '-t latency -a latency=100'
+
+Lines of standard input, in the words of toxiproxy-cli:
+  toxic add -t bandwidth -a rate=100 --upstream -n slow --toxicity 0.5
+  toxic update -n slow -a rate=10
+  toxic remove -n slow
+  toggle
+  inspect
+  quit
+
+Toxics, in milliseconds unless said:
+  latency (latency, jitter)     bandwidth (rate, in kB/s)      slow_close (delay)
+  timeout (timeout)             reset_peer (timeout)           limit_data (bytes)
+  slicer (average_size, size_variation, in bytes; delay, in µs)
+
+Each event is a line of JSON on standard output.";
+
+/// Arguments of `proxy`.
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// Where to take connections; port 0: any that is free.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: String,
+    /// Where to hand them on to.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub upstream: String,
+    /// A toxic from the beginning on, as `toxic add` takes it; may be given again.
+    #[arg(long, value_name = "TOXIC", allow_hyphen_values = true)]
+    pub toxic: Vec<String>,
+    /// For which connections meet a toxic, and for jitter; the same seed draws the same.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Report(report) => verbs::report::main(&report),
         Verb::Doctor => verbs::doctor::main(),
         Verb::Recover => verbs::recover::main(),
+        Verb::Proxy(proxy) => verbs::proxy::main(&proxy),
         Verb::Completions { shell } => verbs::completions::main(shell),
     };
     exit::code(result)

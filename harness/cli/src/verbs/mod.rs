@@ -5,6 +5,7 @@ pub mod completions;
 pub mod doctor;
 pub mod node;
 pub mod plan;
+pub mod proxy;
 pub mod recover;
 pub mod report;
 pub mod run;
