@@ -16,4 +16,5 @@ pub mod node_agent;
 pub mod process;
 pub mod proxy;
 pub mod recover;
+pub mod resolver;
 pub mod session;

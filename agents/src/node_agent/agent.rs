@@ -23,6 +23,7 @@ use super::node::{NodeProcess, Run};
 use crate::disk::{Disk, Unserved};
 use crate::faults::{Fault, Observation, Unverified, clock, disk, guard, process, resource};
 use crate::ledger::{Ledger, LedgerError};
+use crate::resolver::{Resolver, Unresolved};
 use crate::session::{self, Incoming, Outgoing, SessionError, Termination};
 
 /// Between two looks at a heal under way when nothing else happens; bounds how late a missed
@@ -40,6 +41,8 @@ enum AgentError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Disk(#[from] Unserved),
+    #[error(transparent)]
+    Resolver(#[from] Unresolved),
     #[error("{0}")]
     Order(String),
     #[error("{action} failed: {source}; the agent needs root or a user namespace of its own")]
@@ -163,13 +166,23 @@ impl Agent {
                 ledger,
                 program,
                 disk,
+                names,
             } => {
                 self.hello(version)?;
                 enter(&namespace)?;
+                let folder = ledger.parent().unwrap_or(Path::new("/")).to_owned();
                 let ledger = Ledger::open(&ledger, &format!("node-agent {node}"))?;
+                let resolver = names.map(|names| Resolver::serve(&names, &folder));
+                let resolver = resolver.transpose()?;
                 let served = disk.map(|seed| Disk::serve(&program.directory, seed));
                 let (disk, outgoing) = (served.transpose()?, self.outgoing.clone());
-                self.node = Some(NodeProcess::new(node, program, disk, ledger, outgoing));
+                self.node = Some(NodeProcess::new(
+                    node,
+                    program,
+                    (disk, resolver),
+                    ledger,
+                    outgoing,
+                ));
                 self.outgoing.send(&NodeReport::Ready {
                     version: CONTROL_VERSION,
                 })?;

@@ -32,6 +32,7 @@ use crate::ledger::Ledger;
 use crate::process::identity::ProcessIdentity;
 use crate::process::pidfd::PidFd;
 use crate::process::status::PidNamespace;
+use crate::resolver::Resolver;
 use crate::session::Outgoing;
 
 /// How long an init may take to end by itself after its node, before it is killed.
@@ -83,6 +84,8 @@ pub struct NodeProcess {
     program: Program,
     /// Where its folder is served by the agent.
     disk: Option<Disk>,
+    /// Where it looks names up, if the agent serves them.
+    resolver: Option<Resolver>,
     ledger: Ledger,
     outgoing: Outgoing,
     generation: u32,
@@ -115,7 +118,7 @@ impl NodeProcess {
     pub fn new(
         name: String,
         program: Program,
-        disk: Option<Disk>,
+        (disk, resolver): (Option<Disk>, Option<Resolver>),
         ledger: Ledger,
         outgoing: Outgoing,
     ) -> Self {
@@ -130,6 +133,7 @@ impl NodeProcess {
             dead_by: BTreeSet::new(),
             paused_by: BTreeSet::new(),
             disk,
+            resolver,
             groups: BTreeMap::new(),
             disk_held_by: BTreeSet::new(),
             clock_held_by: None,
@@ -150,6 +154,11 @@ impl NodeProcess {
     /// Its disk, if the agent serves it.
     pub fn disk(&self) -> Option<&Disk> {
         self.disk.as_ref()
+    }
+
+    /// Where it looks names up, if the agent serves them.
+    pub fn resolver_mut(&mut self) -> Option<&mut Resolver> {
+        self.resolver.as_mut()
     }
 
     /// What it is doing.

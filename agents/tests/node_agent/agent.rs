@@ -9,7 +9,7 @@ use shakedown_agents::clock;
 use shakedown_agents::process::pidfd::{PidFd, poll_timeout};
 use shakedown_agents::session::{Incoming, Outgoing};
 use shakedown_contracts::control::{
-    CONTROL_VERSION, FaultReport, NodeOrder, NodeReport, ProcessFault, Program,
+    CONTROL_VERSION, FaultReport, Names, NodeOrder, NodeReport, ProcessFault, Program,
 };
 use shakedown_contracts::event::{Event, StampedEvent};
 use shakedown_contracts::fault::FaultId;
@@ -43,6 +43,17 @@ impl Agent {
 
     /// Like [`Agent::with`], with the program's directory served as a disk under that seed.
     pub fn on_disk(behaviour: &str, disk: Option<u64>, change: impl FnOnce(&mut Program)) -> Self {
+        let namespace = PathBuf::from("/proc/self/ns/net");
+        Agent::placed(behaviour, (namespace, None), disk, change)
+    }
+
+    /// Like [`Agent::on_disk`], in a network namespace, perhaps with a resolver of its own.
+    pub fn placed(
+        behaviour: &str,
+        (namespace, names): (PathBuf, Option<Names>),
+        disk: Option<u64>,
+        change: impl FnOnce(&mut Program),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
         let mut program = Program {
@@ -58,10 +69,11 @@ impl Agent {
         agent.order(&NodeOrder::Hello {
             version: CONTROL_VERSION,
             node: "n1".into(),
-            namespace: "/proc/self/ns/net".into(),
+            namespace,
             ledger: agent.ledger(),
             program,
             disk,
+            names,
         });
         agent.until("ready", |report| {
             matches!(report, NodeReport::Ready { .. }).then_some(())

@@ -304,6 +304,7 @@ fn version() {
             ready_timeout: LIMIT,
         },
         disk: None,
+        names: None,
     });
     let message = failure(&mut agent);
     assert!(message.contains("version 99"), "{message}");

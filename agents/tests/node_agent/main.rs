@@ -14,6 +14,7 @@ mod agent;
 #[cfg(target_arch = "x86_64")]
 mod clock;
 mod disk;
+mod dns;
 mod ends;
 mod faults;
 mod node;
@@ -34,7 +35,13 @@ fn main() -> ExitCode {
         Some("node") => return node::main(&arguments[1], &arguments[2..]),
         _ => {}
     }
-    let mut rooms = vec![faults::TESTS, disk::TESTS, resource::TESTS, ends::TESTS];
+    let mut rooms = vec![
+        faults::TESTS,
+        disk::TESTS,
+        dns::TESTS,
+        resource::TESTS,
+        ends::TESTS,
+    ];
     #[cfg(target_arch = "x86_64")]
     rooms.push(clock::TESTS);
     runner::run(rooms.into_iter().flatten())

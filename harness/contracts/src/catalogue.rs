@@ -77,7 +77,7 @@ pub const FAULTS: &[Choice] = &[
     now("corrupt", "packets arrive altered"),
     on_processes("bandwidth", "links become narrow"),
     on_processes("reset", "live connections are cut"),
-    not_yet("dns", "names do not resolve"),
+    on_processes("dns", "names do not resolve, wrongly, or late"),
     now("disk-hang", "no disk operation completes"),
     now("disk-latency", "the disk is slow"),
     now("disk-fault", "the disk returns errors"),

@@ -67,6 +67,15 @@ pub struct Endpoint {
     pub address: Ipv4Addr,
 }
 
+/// What a node's resolver knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// All nodes and client groups of the run.
+    pub endpoints: Vec<Endpoint>,
+    /// Seeds the addresses that a fault draws.
+    pub seed: u64,
+}
+
 /// A namespace that is ready to be entered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
@@ -148,6 +157,9 @@ pub enum NodeOrder {
         /// Serve the program's directory as a disk that can fail, with draws from this seed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disk: Option<u64>,
+        /// Give the node a resolver of its own that knows these names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<Names>,
     },
     /// Start the node; reported as `event node.started`. Nothing where it runs already.
     Start,

@@ -133,6 +133,11 @@ impl FaultKind {
         matches!(self, FaultKind::Host(fault) if fault.name().starts_with("disk-"))
     }
 
+    /// Whether it needs a resolver of the node's own.
+    pub fn acts_on_names(&self) -> bool {
+        matches!(self, FaultKind::Host(HostFault::Dns(_)))
+    }
+
     /// Whether it is over at once, so that it has no duration.
     pub fn is_instant(&self) -> bool {
         matches!(self, FaultKind::Restart {} | FaultKind::Reset { .. })

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns_fault::DnsFault;
 use crate::units::{Bytes, Duration, Ratio};
 
 /// What goes wrong in a host, with every default filled in.
@@ -97,6 +98,8 @@ pub enum HostFault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pressure: Option<Bytes>,
     },
+    /// Looking names up fails, or takes long.
+    Dns(DnsFault),
     /// The node's processes can open only a few descriptors more.
     FileDescriptors {
         /// So many.
@@ -119,6 +122,7 @@ impl HostFault {
             HostFault::ClockStrobe { .. } => "clock-strobe",
             HostFault::Cpu { .. } => "cpu",
             HostFault::Memory { .. } => "memory",
+            HostFault::Dns(_) => "dns",
             HostFault::FileDescriptors { .. } => "file-descriptors",
         }
     }
@@ -138,7 +142,8 @@ impl HostFault {
             | HostFault::ClockRate { .. }
             | HostFault::ClockBump { .. }
             | HostFault::ClockStrobe { .. }
-            | HostFault::Cpu { .. } => false,
+            | HostFault::Cpu { .. }
+            | HostFault::Dns(_) => false,
         }
     }
 }

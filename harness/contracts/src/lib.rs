@@ -8,6 +8,7 @@
 
 pub mod catalogue;
 pub mod control;
+pub mod dns_fault;
 pub mod event;
 pub mod fate;
 pub mod fault;

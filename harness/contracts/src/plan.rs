@@ -322,4 +322,7 @@ pub struct Preparations {
     /// Agents serve the nodes' folders as disks that can fail.
     #[serde(default)]
     pub serve_disks: bool,
+    /// Agents give the nodes a resolver that knows the names of the run.
+    #[serde(default)]
+    pub serve_names: bool,
 }

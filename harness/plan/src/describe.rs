@@ -250,6 +250,10 @@ fn faults(out: &mut String, plan: &Plan) {
     if plan.preparations.serve_disks && plan.stage == Stage::Local {
         field(out, "preparation", "nodes' folders are served through FUSE");
     }
+    if plan.preparations.serve_names {
+        let text = "nodes look names up at resolvers of their own";
+        field(out, "preparation", text);
+    }
 }
 
 /// A partition's links in words.

@@ -71,6 +71,7 @@ pub(crate) fn read(
     let preparations = Preparations {
         hold_unsynced: faults.iter().any(host_crash),
         serve_disks: on == Stage::Local && faults.iter().any(|fault| fault.kind.acts_on_disk()),
+        serve_names: on == Stage::Local && faults.iter().any(|fault| fault.kind.acts_on_names()),
     };
     log.is_empty().then(|| Plan {
         format: PLAN_FORMAT,

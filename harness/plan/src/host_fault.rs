@@ -7,6 +7,7 @@ use shakedown_contracts::plan::Target;
 use shakedown_contracts::strategy::{Detector, RecoveryLog};
 use shakedown_contracts::units::{Bytes, Duration, Ratio};
 
+use crate::dns_fault;
 use crate::fault::Planned;
 use crate::reader::{TableReader, quoted};
 
@@ -92,6 +93,7 @@ pub(crate) fn read(table: &TableReader<'_>, kind: &str) -> Option<HostFault> {
                 pressure: bytes(table, "pressure"),
             }
         }
+        "dns" => HostFault::Dns(dns_fault::read(table)?),
         "file-descriptors" => HostFault::FileDescriptors {
             left: table.integer("left", 0, LEFT_MAX).unwrap_or(0),
         },

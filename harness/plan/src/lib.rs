@@ -9,6 +9,7 @@ mod automation;
 mod balancing;
 mod describe;
 mod detector;
+mod dns_fault;
 mod expectation;
 mod experiment;
 mod fault;

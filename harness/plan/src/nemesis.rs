@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use shakedown_contracts::catalogue;
+use shakedown_contracts::dns_fault::{DnsFault, DnsTrouble};
 use shakedown_contracts::fault::{
     Crash, CutBehavior, Delay, Direction, Distribution, FaultKind, LinkSelection, Loss,
     PartitionShape, Selector,
@@ -241,6 +242,10 @@ fn default_host_fault(kind: &str) -> HostFault {
             delta: Duration::from_millis(100),
             period: Duration::from_millis(10),
         },
+        "dns" => HostFault::Dns(DnsFault {
+            trouble: DnsTrouble::Error {},
+            names: Vec::new(),
+        }),
         "file-descriptors" => HostFault::FileDescriptors { left: 0 },
         "disk-corrupt" => HostFault::DiskCorrupt {
             damage: Damage::BitFlip,

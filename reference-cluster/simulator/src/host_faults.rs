@@ -51,6 +51,7 @@ impl World {
             | HostFault::DiskLoseUnsynced { .. }
             | HostFault::ClockStrobe { .. }
             | HostFault::Memory { .. }
+            | HostFault::Dns(_)
             | HostFault::Cpu { .. } => {
                 return Err("only real processes can meet it".to_owned());
             }

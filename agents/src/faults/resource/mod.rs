@@ -1,6 +1,7 @@
 //! Faults of what a node's host gives it: one file each, one line in [`fault`].
 
 mod cpu;
+mod dns;
 mod file_descriptors;
 mod helper;
 mod memory;
@@ -21,6 +22,10 @@ pub fn fault(fault: &HostFault, id: &FaultId) -> Option<Box<dyn Fault<NodeProces
             limit: *limit,
             pressure: *pressure,
             holder: None,
+        })),
+        HostFault::Dns(fault) => Some(Box::new(dns::Dns {
+            id: id.clone(),
+            fault: fault.clone(),
         })),
         HostFault::FileDescriptors { left } => {
             Some(Box::new(file_descriptors::FileDescriptors::new(*left)))

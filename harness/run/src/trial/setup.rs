@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use shakedown_contracts::control::{CONTROL_VERSION, ClientOrder, NetworkOrder, NodeOrder};
+use shakedown_contracts::control::{CONTROL_VERSION, ClientOrder, Names, NetworkOrder, NodeOrder};
 use shakedown_contracts::node::CLIENT_PORT;
+use shakedown_contracts::plan::Plan;
 use shakedown_contracts::run_directory::TrialDirectory;
 use shakedown_contracts::units::Duration;
 
@@ -99,6 +100,7 @@ impl Running<'_> {
                 ledger: assignment.ledgers.join(format!("node-{node}.jsonl")),
                 program,
                 disk: plan.preparations.serve_disks.then_some(seed),
+                names: plan.preparations.serve_names.then(|| names(plan, seed)),
             };
             self.cluster.start_node(node, &hello).await?;
         }
@@ -231,6 +233,13 @@ impl Running<'_> {
         };
         self.set_up_failed(format!("node {node} {what}{log}"))
     }
+}
+
+/// All endpoints by their names.
+fn names(plan: &Plan, seed: u64) -> Names {
+    let mut endpoints = reference::node_endpoints(plan);
+    endpoints.extend(reference::client_endpoints(plan));
+    Names { endpoints, seed }
 }
 
 /// The last lines of a log, indented; `None` of an empty or missing one.

@@ -9,9 +9,10 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shakedown_contracts::control::{
-    CONTROL_VERSION, Endpoint, FaultReport, NetworkOrder, NetworkReport, NodeOrder, NodeReport,
-    ProcessFault, Program,
+    CONTROL_VERSION, Endpoint, FaultReport, Names, NetworkOrder, NetworkReport, NodeOrder,
+    NodeReport, ProcessFault, Program,
 };
+use shakedown_contracts::dns_fault::{DnsFault, DnsTrouble};
 use shakedown_contracts::event::{Event, Evidence};
 use shakedown_contracts::fault::{
     CutBehavior, Delay, Distribution, FaultId, Link, LinkEffect, Loss,
@@ -79,7 +80,7 @@ fn nothing_works(reason: &str) -> Vec<Finding> {
 }
 
 /// Each fault of a node's host.
-fn host_faults() -> [HostFault; 12] {
+fn host_faults() -> [HostFault; 13] {
     let latency = Duration::from_millis(20);
     [
         HostFault::DiskHang {},
@@ -119,6 +120,10 @@ fn host_faults() -> [HostFault; 12] {
             pressure: Some(Bytes(16 << 20)),
         },
         HostFault::FileDescriptors { left: 0 },
+        HostFault::Dns(DnsFault {
+            trouble: DnsTrouble::Error {},
+            names: Vec::new(),
+        }),
     ]
 }
 
@@ -385,6 +390,7 @@ fn started_node(scratch: &Scratch, namespace: &Path, fault: &str) -> Result<Agen
             ready_timeout: Duration::from_secs(5),
         },
         disk: on_disk.then_some(1),
+        names: (fault == "dns").then(names),
     })?;
     agent.tell(&NodeOrder::Start)?;
     loop {
@@ -393,6 +399,17 @@ fn started_node(scratch: &Scratch, namespace: &Path, fault: &str) -> Result<Agen
             NodeReport::Failed { message } => bail!("{message}"),
             _ => {}
         }
+    }
+}
+
+fn names() -> Names {
+    let endpoints = [("n1", ADDRESS), ("n2", OTHER_ADDRESS)].map(|(name, address)| Endpoint {
+        name: name.to_owned(),
+        address,
+    });
+    Names {
+        endpoints: endpoints.into(),
+        seed: 1,
     }
 }
 
