@@ -150,6 +150,14 @@ impl Resolver {
         self.tell()
     }
 
+    /// Sees that it serves, and under all faults that it should.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn confirm(&self) -> io::Result<()> {
+        self.tell()
+    }
+
     /// All faults, whole at each change.
     fn tell(&self) -> io::Result<()> {
         let order = serde_json::to_vec(&self.faults)?;

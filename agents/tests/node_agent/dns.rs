@@ -241,6 +241,11 @@ fn patterns() {
     assert_eq!(node.answer("example"), "NONAME");
     node.heal("some");
     assert_eq!(node.answer("n2"), "10.77.0.2");
+    // Nobody had that name before: nothing would have happened.
+    let nxdomain = DnsTrouble::Nxdomain {};
+    let reason = node.inject("no", nxdomain, &["*.example"]).unwrap_err();
+    assert!(reason.contains("without the fault"), "{reason}");
+    assert_eq!(node.answer("n1"), "10.77.0.1");
 }
 
 fn overlap() {

@@ -4,6 +4,7 @@
 //! One function a decoder, by name in [`TARGETS`]. The usual tests feed each the seeds in `seeds/` and mutations of
 //! them; `targets/` hands them to a fuzzer (cargo-fuzz, on a nightly toolchain).
 
+mod dns;
 mod event_lines;
 mod experiment;
 mod frames;
@@ -17,6 +18,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All decoders.
 pub const TARGETS: &[Target] = &[
+    ("dns", dns::hold),
     ("event_lines", event_lines::hold),
     ("experiment", experiment::hold),
     ("frames", frames::hold),

@@ -482,3 +482,33 @@ fn ports_are_numbers_or_names_of_the_cluster_and_simulated_messages_have_none() 
     assert_eq!(error.problems[0].kind, ProblemKind::Unavailable);
     assert!(error.to_string().contains("--stage local"), "{error}");
 }
+
+#[test]
+fn a_fault_of_lookups_has_a_mode_and_names_and_needs_real_processes() {
+    let fault = |stage: &str, options: &str| {
+        plans(&format!(
+            "stage = \"{stage}\"\n[[fault]]\nkind = \"dns\"\nnodes = [\"n1\"]\n{options}\n"
+        ))
+    };
+    for options in [
+        "mode = \"error\"",
+        "mode = \"nxdomain\"\nnames = [\"N2\"]",
+        "mode = \"random\"\nnames = [\"n2\", \"*.example\"]",
+        "mode = \"timeout\"",
+        "mode = \"delay\"\nlatency = \"200ms\"",
+    ] {
+        let plans = fault("local", options).unwrap();
+        assert!(plans[0].preparations.serve_names, "{options}");
+        let json = serde_json::to_string(&plans[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plans[0]);
+        assert!(describe(&plans[0]).contains("dns on n1"), "{options}");
+        let error = fault("simulation", options).unwrap_err();
+        assert!(error.to_string().contains("--stage local"), "{error}");
+    }
+    let lower = fault("local", "mode = \"error\"\nnames = [\"N2\"]").unwrap();
+    assert!(describe(&lower[0]).contains("n2"));
+    let without = plan("[[fault]]\nkind = \"kill\"\n");
+    assert!(!without.preparations.serve_names);
+    let drawn = plan("[nemesis]\nfaults = [\"dns\"]\ninterval = \"1s\"\n");
+    assert!(drawn.preparations.serve_names);
+}

@@ -52,6 +52,7 @@ impl Fault<NodeProcess> for Dns {
         };
         let seen = begun
             .map_err(|error| error.to_string())
+            .and_then(|()| changes_anything(resolver, &self.fault))
             .and_then(|()| look(resolver, &self.fault));
         match seen {
             Ok(seen) => Ok(self.observation(at, seen)),
@@ -138,6 +139,20 @@ fn names_to_ask(resolver: &Resolver, fault: &DnsFault) -> (BTreeSet<String>, Opt
     (met, free.map(str::to_owned))
 }
 
+/// That there is no such name is no fault where it is true of all names that are met.
+fn changes_anything(resolver: &Resolver, fault: &DnsFault) -> Result<(), String> {
+    let unknown = !resolver.names().any(|name| fault.meets(name));
+    match fault.trouble {
+        DnsTrouble::Nxdomain {} if unknown => {
+            let names = fault.names.join(", ");
+            Err(format!(
+                "nobody has a name like {names} without the fault either"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn look(resolver: &Resolver, fault: &DnsFault) -> Result<Seen, String> {
     let (met, free) = names_to_ask(resolver, fault);
     let names: Vec<String> = met.iter().cloned().chain(free.clone()).collect();
@@ -149,6 +164,9 @@ fn look(resolver: &Resolver, fault: &DnsFault) -> Result<Seen, String> {
             ask(&names, patience).map_err(|error| format!("asking the resolver: {error}"))?;
         match judge(resolver, &met, &heard) {
             Ok(mut seen) => {
+                // Silence is also what a dead resolver says.
+                let serves = resolver.confirm();
+                serves.map_err(|error| format!("the resolver does not serve: {error}"))?;
                 match &free {
                     Some(free) => seen
                         .observed
