@@ -1,4 +1,5 @@
-//! Agents inject faults next to the target and listen on nothing.
+//! Agents inject faults next to the target and listen on nothing; a node's `resolver` listens on the
+//! node's own loopback.
 //!
 //! A *network agent* stands in the router namespace and rules all links; a *node agent* beside each
 //! node owns the node's process. Both speak frames on standard input and output (`session`),

@@ -504,7 +504,13 @@ mod tests {
             events_descriptor: None,
             ready_timeout: END_LIMIT,
         };
-        let node = NodeProcess::new("n1".into(), program, None, ledger, Outgoing::new(write));
+        let node = NodeProcess::new(
+            "n1".into(),
+            program,
+            (None, None),
+            ledger,
+            Outgoing::new(write),
+        );
         // Our own namespace is never empty: we live in it.
         let own = PidNamespace::of(std::process::id() as i32).unwrap();
         let error = node.require_empty(own).unwrap_err();

@@ -1,5 +1,5 @@
 //! What harness, agents and client workers say to each other, in frames on standard input and
-//! output. Nobody listens on anything.
+//! output. Nobody listens on anything, but a node's resolver on the node's own loopback.
 //!
 //! The harness speaks first with `hello`; a reader refuses another [`CONTROL_VERSION`]. Requests
 //! that inject or heal are answered by exactly one report with the same fault id. When the

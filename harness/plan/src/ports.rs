@@ -33,7 +33,11 @@ pub(crate) fn read(table: &TableReader<'_>) -> Ports {
     }
     if items.len() > PORTS_MAX {
         let message = format!("{} ports; each is probed by itself", items.len());
-        table.invalid("ports", message, format!("name at most {PORTS_MAX}, or write two faults"));
+        table.invalid(
+            "ports",
+            message,
+            format!("name at most {PORTS_MAX}, or write two faults"),
+        );
     }
     let mut ports: Vec<u16> = Vec::new();
     for item in items {
