@@ -248,15 +248,16 @@ fn judge_one(name: &str, way: Way, verdict: &Verdict, heard: Option<&Heard>) -> 
             reply.code, reply.addresses, verdict.answer
         )));
     }
+    let after = format!("was answered after {:.3} ms", took.as_millis_f64());
     if *took < verdict.delay {
         return Err(wrong(format!(
-            "was answered after {took}, before the {} that were asked for",
+            "{after}, before the {} that were asked for",
             verdict.delay
         )));
     }
     if *took > verdict.delay.saturating_add(LATENESS) {
         return Err(Wrong::Late(format!(
-            "{name}, asked for by {by}, was answered after {took} where {} were asked for",
+            "{name}, asked for by {by}, {after} where {} were asked for",
             verdict.delay
         )));
     }
