@@ -167,6 +167,8 @@ impl Server {
             }
             path.push_str(&String::from_utf8_lossy(&name));
         }
+        // A probe whose write failed has nothing to write either, and is to see its sync fail.
+        let is_idle = is_idle && !is_probe;
         let operation = Operation {
             method,
             is_idle,
