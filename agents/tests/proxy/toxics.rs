@@ -121,24 +121,27 @@ fn a_reset_reaches_both_ends_of_an_idle_connection() {
 #[test]
 fn a_limit_ends_the_connection_after_exactly_its_bytes_even_for_a_slow_reader() {
     let (_echo, proxy) = Server::behind_proxy(1);
+    add(&proxy, "held", Stream::Downstream, "timeout");
     add(
         &proxy,
         "limit",
         Stream::Downstream,
-        "limit_data bytes=9000000",
+        "limit_data bytes=19000000",
     );
     let mut stream = connect(&proxy);
     let mut writer = stream.try_clone().unwrap();
-    // It fails once the connection has ended.
-    let sending = std::thread::spawn(move || drop(writer.write_all(&vec![7; 12_000_000])));
-    wait_until("the limit is reached", || {
-        inspect(&proxy).toxics[0].ended_connections == 1
-    });
-    let mut all = Vec::new();
-    // An orderly end, or a reset behind the bytes for those that came too late.
-    let _ = stream.read_to_end(&mut all);
-    assert_eq!(all.len(), 9_000_000);
+    let sending = std::thread::spawn(move || writer.write_all(&vec![7; 22_000_000]).unwrap());
+    let holds = || inspect(&proxy).toxics[0].held_bytes == 22_000_000;
+    wait_until("all are held", holds);
     sending.join().unwrap();
+    // More than the kernel's buffers take, and nobody reads.
+    remove(&proxy, "held");
+    let ended = || inspect(&proxy).toxics[0].ended_connections == 1;
+    wait_until("the limit is reached", ended);
+    assert_eq!(inspect(&proxy).connections, 1, "it has yet to deliver");
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    assert_eq!(all.len(), 19_000_000);
 }
 
 #[test]
