@@ -26,8 +26,9 @@ pub fn main(arguments: &arguments::Proxy) -> Result<Outcome, Failure> {
     let listen = address("--listen", &arguments.listen)?;
     let upstream = address("--upstream", &arguments.upstream)?;
     let user = |error: ProxyError| Failure::User(format!("error: {error}"));
+    let started = Proxy::start(listen, upstream, arguments.seed);
     let told = Told {
-        proxy: Proxy::start(listen, upstream, arguments.seed).map_err(user)?,
+        proxy: started.map_err(|error| Failure::User(cannot_listen(&error)))?,
         name: arguments.name.clone(),
     };
     for text in &arguments.toxic {
@@ -212,6 +213,15 @@ fn did(done: &Done) -> String {
         parts.push("its effect was NOT seen: nothing met it that it could act on".to_owned());
     }
     parts.join(", ")
+}
+
+fn cannot_listen(error: &ProxyError) -> String {
+    let in_use = matches!(error, ProxyError::System { source, .. }
+        if source.kind() == std::io::ErrorKind::AddrInUse);
+    match in_use {
+        true => format!("error: {error}; choose another port, or 0 for any that is free"),
+        false => format!("error: {error}"),
+    }
 }
 
 fn address(option: &str, text: &str) -> Result<SocketAddr, Failure> {
