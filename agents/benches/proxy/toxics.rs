@@ -11,6 +11,8 @@ use super::{connect, echo, median, round_trip, source};
 const OPEN: usize = 100;
 /// Toxics of each kind that come and go.
 const CHANGES: usize = 30;
+/// So often something may be wrong before a peer is given up.
+const WRONG_MAX: usize = 3;
 /// What has not come by then never comes.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -118,7 +120,7 @@ pub fn commands() {
         ("timeout", "timeout", 0),
     ] {
         for kind in with_toxics() {
-            let (mut added, mut removed, mut lost) = (Vec::new(), Vec::new(), 0);
+            let (mut added, mut removed, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
             let mut peer = Peer::start(&kind, echo, false);
             for _ in 0..CHANGES {
                 let mut streams: Vec<TcpStream> =
@@ -128,39 +130,46 @@ pub fn commands() {
                 peer.add(toxic, attribute, value);
                 added.push(began.elapsed().as_secs_f64() * 1e6);
                 match held(&mut streams[0], &mut peer) {
-                    Some(micros) => removed.push(micros),
-                    None => lost += 1,
+                    Ok(micros) => removed.push(micros),
+                    Err(what) => wrong.push(what),
                 }
-                if lost == 3 {
+                // It will be the same again, and takes its time.
+                if wrong.len() == WRONG_MAX {
                     break;
                 }
             }
-            let most = match lost {
-                0 => format!("{:.0}", removed.iter().copied().fold(0.0, f64::max)),
-                lost => format!("lost {lost} of {}", lost + removed.len()),
+            let most = removed.iter().copied().fold(0.0, f64::max);
+            let removal = match wrong.first() {
+                None => format!("{:.0} | {most:.0}", median(removed)),
+                Some(what) => format!("{what}, {} of {} | –", wrong.len(), added.len()),
             };
             println!(
-                "| `{toxic}` | {} | {:.0} | {:.0} | {most} |",
+                "| `{toxic}` | {} | {:.0} | {removal} |",
                 kind.name(),
-                median(added),
-                median(removed)
+                median(added)
             );
         }
     }
 }
 
-/// Microseconds from a removal until what was held has come; none if it never does.
-fn held(stream: &mut TcpStream, peer: &mut Peer) -> Option<f64> {
+/// Microseconds from a removal until what was held has come, or what was wrong.
+fn held(stream: &mut TcpStream, peer: &mut Peer) -> Result<f64, &'static str> {
     stream.write_all(b"x").unwrap();
     stream
         .set_read_timeout(Some(Duration::from_millis(5)))
         .unwrap();
     let early = stream.read(&mut [0]);
-    let waits = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
-    let in_effect = early.as_ref().is_err_and(waits);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let began = Instant::now();
     peer.remove();
-    let arrived = matches!(stream.read(&mut [0]), Ok(1));
-    (in_effect && arrived).then(|| began.elapsed().as_secs_f64() * 1e6)
+    match early {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Ok(1) => return Err("was not in effect"),
+        _ => return Err("ended the connection when added"),
+    }
+    match stream.read(&mut [0]) {
+        Ok(1) => Ok(began.elapsed().as_secs_f64() * 1e6),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err("bytes never arrived"),
+        _ => Err("ended the connection when removed"),
+    }
 }

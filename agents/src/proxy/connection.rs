@@ -23,9 +23,18 @@ pub(super) enum Next {
     Waits(Option<Moment>),
     /// It has its turn as soon as others have had theirs.
     MoreToDo,
-    /// It ends as if both ends had closed it.
-    Close,
-    /// It ends with a reset at both ends.
+    /// It ends.
+    End(Ending),
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Both ends have closed it, and know that of each other.
+    Done,
+    /// As if both ends had closed it.
+    Closed,
+    /// With a reset at both ends.
     Reset,
 }
 
@@ -101,10 +110,10 @@ impl Connection {
         };
         // A receiver is gone: the sender is to hear of it.
         let (Ok(up), Ok(down)) = (up, down) else {
-            return Next::Reset;
+            return Next::End(Ending::Reset);
         };
         match (up, down) {
-            (Turn::Reset, _) | (_, Turn::Reset) => Next::Reset,
+            (Turn::Reset, _) | (_, Turn::Reset) => Next::End(Ending::Reset),
             (Turn::Close, _) | (_, Turn::Close) => {
                 let until = now().after(LINGER);
                 self.closing = Some(until);
@@ -113,7 +122,7 @@ impl Connection {
             (Turn::MoreToDo, _) | (_, Turn::MoreToDo) => Next::MoreToDo,
             (Turn::Waits(one), Turn::Waits(other)) => {
                 match self.up.is_done() && self.down.is_done() {
-                    true => Next::Close,
+                    true => Next::End(Ending::Done),
                     false => Next::Waits(one.into_iter().chain(other).min()),
                 }
             }
@@ -126,20 +135,21 @@ impl Connection {
         let down = self.down.deliver(self.client.as_raw_fd(), shared);
         match (up, down) {
             (Ok(up), Ok(down)) if !(up && down) && now() < until => Next::Waits(Some(until)),
-            _ => Next::Close,
+            _ => Next::End(Ending::Closed),
         }
     }
 
-    /// Ends it, orderly or with a reset.
-    pub fn end(self, reset: bool) {
+    /// Ends it.
+    pub fn end(self, how: Ending) {
         for socket in [&self.client, &self.server] {
-            match reset {
-                // A refusal leaves an orderly end.
-                true => drop(socket.set_linger(Some(StdDuration::ZERO))),
-                false => {
+            match how {
+                Ending::Done => {}
+                Ending::Closed => {
                     end(socket.as_raw_fd());
                     discard(socket.as_raw_fd());
                 }
+                // A refusal leaves an orderly end.
+                Ending::Reset => drop(socket.set_linger(Some(StdDuration::ZERO))),
             }
         }
     }

@@ -17,7 +17,7 @@ use shakedown_contracts::units::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::active::Active;
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Ending, Next};
 use super::transfer::Shared;
 use super::{Command, Done, ProxyError, Report};
 use crate::clock::now;
@@ -225,7 +225,7 @@ impl Engine {
             Ok(()) => self.turn(number),
             Err(_) => {
                 self.unreachable += 1;
-                self.end_connection(number, false);
+                self.end_connection(number, Ending::Closed);
             }
         }
     }
@@ -247,8 +247,7 @@ impl Engine {
                 self.ready.push_back(number);
                 None
             }
-            Next::Close => return self.end_connection(number, false),
-            Next::Reset => return self.end_connection(number, true),
+            Next::End(how) => return self.end_connection(number, how),
         };
         if wake != connection.due {
             let before = connection.due.map(|due| (due, number));
@@ -258,11 +257,11 @@ impl Engine {
         }
     }
 
-    fn end_connection(&mut self, number: u64, reset: bool) {
+    fn end_connection(&mut self, number: u64, how: Ending) {
         if let Some(connection) = self.connections.remove(&number) {
             let due = connection.due.map(|due| (due, number));
             due.map(|due| self.due.remove(&due));
-            connection.end(reset);
+            connection.end(how);
         }
     }
 
@@ -400,7 +399,7 @@ impl Engine {
             return self.open();
         }
         for number in self.numbers() {
-            self.end_connection(number, false);
+            self.end_connection(number, Ending::Closed);
         }
         Ok(())
     }

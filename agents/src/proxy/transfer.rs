@@ -51,10 +51,11 @@ impl Shared {
 
     /// What was read last, to be kept.
     pub fn keep(&mut self) -> Vec<u8> {
-        let fresh = Vec::with_capacity(READ_BYTES);
-        let mut kept = std::mem::replace(&mut self.buffer, fresh);
-        kept.shrink_to_fit();
-        kept
+        // Little is copied, so that little memory is held; much keeps its buffer.
+        match self.buffer.len() < READ_BYTES / 4 {
+            true => self.buffer.clone(),
+            false => std::mem::replace(&mut self.buffer, Vec::with_capacity(READ_BYTES)),
+        }
     }
 
     pub fn pipe(&mut self) -> io::Result<Pipe> {
