@@ -3,30 +3,36 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{SockFlag, accept4};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::flow::{Flow, Passed, Pipe, Turn};
-use super::{Command, Done, ProxyError, Report, Stream, Toxic};
+use super::active::Active;
+use super::connection::{Connection, Ending, Next};
+use super::transfer::Shared;
+use super::{Command, Done, ProxyError, Report};
 use crate::clock::now;
 
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 const EVENTS: usize = 256;
-/// Pipes that are kept for the next one who needs one.
-const SPARE_PIPES: usize = 64;
+/// When no more descriptors can be had, the next try is so much later.
+const RETRY: Duration = Duration::from_millis(50);
+/// A timer rings so much too late on a quiet machine; the rest of the time is waited for awake.
+const TIMER_LATENESS: Duration = Duration::from_micros(60);
 const LISTENER: u64 = 0;
 const WAKER: u64 = 1;
 const TIMER: u64 = 2;
-const FIRST_CONNECTION: u64 = 2;
+/// Connections have numbers above that.
+const NO_CONNECTION: u64 = 2;
 
 /// What comes to the thread.
 pub(super) enum Request {
@@ -56,38 +62,23 @@ pub(super) struct Engine {
     epoll: Epoll,
     waker: Waker,
     timer: TimerFd,
+    /// What the timer is set to.
+    rings: Option<Moment>,
     listener: Option<Socket>,
     listen: SocketAddr,
     upstream: SocketAddr,
     seed: u64,
     requests: Receiver<Request>,
     connections: BTreeMap<u64, Connection>,
-    last_number: u64,
+    last_connection: u64,
+    accepted: u64,
+    unreachable: u64,
     toxics: Vec<Active>,
+    last_toxic: u64,
     /// When which connection is to have its turn.
     due: BTreeSet<(Moment, u64)>,
     ready: VecDeque<u64>,
-    pipes: Vec<Pipe>,
-}
-
-struct Connection {
-    client: Socket,
-    server: Socket,
-    /// Until the server has taken or refused it.
-    connecting: bool,
-    up: Flow,
-    down: Flow,
-    due: Option<Moment>,
-}
-
-struct Active {
-    toxic: Toxic,
-    since: Moment,
-    connections: u64,
-    bytes: u64,
-    items: u64,
-    late_nanos: u64,
-    late_most: u64,
+    shared: Shared,
 }
 
 impl Engine {
@@ -110,17 +101,21 @@ impl Engine {
             epoll,
             waker: waker.clone(),
             timer,
+            rings: None,
             listener: None,
             listen,
             upstream,
             seed,
             requests,
             connections: BTreeMap::new(),
-            last_number: FIRST_CONNECTION,
+            last_connection: NO_CONNECTION,
+            accepted: 0,
+            unreachable: 0,
             toxics: Vec::new(),
+            last_toxic: 0,
             due: BTreeSet::new(),
             ready: VecDeque::new(),
-            pipes: Vec::new(),
+            shared: Shared::new(),
         };
         engine.open()?;
         Ok((engine, waker))
@@ -134,11 +129,13 @@ impl Engine {
     fn open(&mut self) -> Result<(), ProxyError> {
         let action = format!("listening at {}", self.listen);
         let opened = || -> io::Result<Socket> {
-            let socket = Socket::new(Domain::for_address(self.listen), Type::STREAM, None)?;
+            let kind = Type::STREAM.nonblocking();
+            let socket = Socket::new(Domain::for_address(self.listen), kind, None)?;
             socket.set_reuse_address(true)?;
-            socket.set_nonblocking(true)?;
             socket.bind(&SockAddr::from(self.listen))?;
             socket.listen(BACKLOG)?;
+            // What is taken from it inherits that.
+            socket.set_tcp_nodelay(true)?;
             let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
             self.epoll.add(&socket, event)?;
             Ok(socket)
@@ -152,16 +149,10 @@ impl Engine {
 
     /// Until it is told to end.
     pub fn run(mut self) {
-        // The kernel rounds a thread's waits up by 50 µs unless told otherwise.
-        // SAFETY: integers.
-        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
         let mut events = [EpollEvent::empty(); EVENTS];
         loop {
-            let timeout = match self.ready.is_empty() {
-                true => EpollTimeout::NONE,
-                false => EpollTimeout::ZERO,
-            };
-            let count = match self.epoll.wait(&mut events, timeout) {
+            let patience = self.patience();
+            let count = match self.epoll.wait(&mut events, patience) {
                 Ok(count) => count,
                 Err(nix::errno::Errno::EINTR) => 0,
                 // Nothing can be done without it.
@@ -178,15 +169,50 @@ impl Engine {
                     }
                     TIMER => {
                         let _ = self.timer.wait();
+                        self.rings = None;
                     }
                     data => self.socket_event(data, event.events()),
                 }
             }
             for number in std::mem::take(&mut self.ready) {
-                self.turn(number, true, true);
+                self.turn(number);
             }
             self.take_due();
         }
+    }
+
+    /// How long to wait for events: not at all when there is something to do or nearly so, and else until the timer rings.
+    fn patience(&mut self) -> EpollTimeout {
+        let soon = match self.due.first() {
+            Some((at, _)) => now().after(TIMER_LATENESS) >= *at,
+            None => false,
+        };
+        if soon || !self.ready.is_empty() {
+            return EpollTimeout::ZERO;
+        }
+        self.set_timer();
+        EpollTimeout::NONE
+    }
+
+    /// The timer rings a little before the first is due.
+    fn set_timer(&mut self) {
+        let rings = self.due.first().map(|(at, _)| at.before(TIMER_LATENESS));
+        // One that rings too early does no harm.
+        if rings.is_none() || self.rings.is_some_and(|set| Some(set) <= rings) {
+            return;
+        }
+        self.rings = rings;
+        let nanos = rings.map_or(1, |at| at.0.max(1));
+        let at = TimeSpec::new(
+            (nanos / 1_000_000_000) as i64,
+            (nanos % 1_000_000_000) as i64,
+        );
+        let (at, flags) = (
+            Expiration::OneShot(at),
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+        );
+        // It refuses only what is no time.
+        let _ = self.timer.set(at, flags);
     }
 
     /// An event's number: the connection's, doubled; odd for the server's socket.
@@ -195,168 +221,103 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
-        let ended = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-        if connection.connecting {
-            if !of_server || !(ended || flags.contains(EpollFlags::EPOLLOUT)) {
-                return;
+        match connection.note(of_server, flags) {
+            Ok(()) => self.turn(number),
+            Err(_) => {
+                self.unreachable += 1;
+                self.end_connection(number, Ending::Closed);
             }
-            if !matches!(connection.server.take_error(), Ok(None)) {
-                self.drop_connection(number, false);
-                return;
-            }
-            connection.connecting = false;
-            self.turn(number, true, true);
-            return;
         }
-        let readable = ended || flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
-        let writable = ended || flags.contains(EpollFlags::EPOLLOUT);
-        let (up, down) = match of_server {
-            true => (writable && connection.up.blocked, readable),
-            false => (readable, writable && connection.down.blocked),
-        };
-        if up {
-            connection.up.blocked = false;
-        }
-        if down {
-            connection.down.blocked = false;
-        }
-        self.turn(number, up, down);
     }
 
-    fn turn(&mut self, number: u64, up: bool, down: bool) {
+    fn turn(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else {
             return;
         };
-        if connection.connecting {
-            return;
-        }
-        let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
-        let (present, toxics, pipes) = (now(), &mut self.toxics, &mut self.pipes);
-        let mut meter = |passed: Passed<'_>| {
-            if let Some(active) = toxics
-                .iter_mut()
-                .find(|active| active.toxic.name == passed.name)
-            {
-                active.count(passed, present);
+        let toxics = &mut self.toxics;
+        let mut meter = |number, deed| {
+            let mut found = toxics.iter_mut();
+            if let Some(active) = found.find(|active| active.number == number) {
+                active.count(deed, now());
             }
         };
-        let mut run = |flow: &mut Flow, sockets: (RawFd, RawFd), wanted: bool| match wanted {
-            true => flow.turn(sockets, present, pipes, &mut meter),
-            false => Ok(Turn::Waits(None)),
-        };
-        // A direction without an event may have something due, and keeps its moment.
-        let has_moments = connection.due.is_some();
-        let one = run(&mut connection.up, (client, server), up || has_moments);
-        let other = run(&mut connection.down, (server, client), down || has_moments);
-        self.pipes.truncate(SPARE_PIPES);
-        let (Ok(one), Ok(other)) = (one, other) else {
-            // A socket failed: its peer is gone, and the other must hear of it.
-            self.drop_connection(number, true);
-            return;
-        };
-        let mut wake = None;
-        for turn in [one, other] {
-            match turn {
-                Turn::Waits(None) => {}
-                Turn::Waits(Some(at)) => wake = Some(wake.map_or(at, |wake: Moment| wake.min(at))),
-                Turn::MoreToDo => self.ready.push_back(number),
-                Turn::Close => return self.close(number),
-                Turn::Reset => return self.drop_connection(number, true),
+        let wake = match connection.turn(&mut self.shared, &mut meter) {
+            Next::Waits(wake) => wake,
+            Next::MoreToDo => {
+                self.ready.push_back(number);
+                None
             }
-        }
-        if connection.up.is_done() && connection.down.is_done() {
-            self.drop_connection(number, false);
-            return;
-        }
+            Next::End(how) => return self.end_connection(number, how),
+        };
         if wake != connection.due {
-            if let Some(before) = connection.due {
-                self.due.remove(&(before, number));
-            }
+            let before = connection.due.map(|due| (due, number));
+            before.map(|before| self.due.remove(&before));
             connection.due = wake;
             self.due.extend(wake.map(|wake| (wake, number)));
-            self.set_timer();
         }
     }
 
-    /// Closes both ends, after what has passed the toxics.
-    fn close(&mut self, number: u64) {
-        if let Some(connection) = self.connections.get_mut(&number) {
-            // The peer may be gone.
-            let _ = connection.up.write(connection.server.as_raw_fd());
-            let _ = connection.down.write(connection.client.as_raw_fd());
-        }
-        self.drop_connection(number, false);
-    }
-
-    fn drop_connection(&mut self, number: u64, reset: bool) {
-        let Some(connection) = self.connections.remove(&number) else {
-            return;
-        };
-        if let Some(due) = connection.due {
-            self.due.remove(&(due, number));
-            self.set_timer();
-        }
-        if reset {
-            for socket in [&connection.client, &connection.server] {
-                // A refusal leaves an orderly end.
-                let _ = socket.set_linger(Some(std::time::Duration::ZERO));
-            }
+    fn end_connection(&mut self, number: u64, how: Ending) {
+        if let Some(connection) = self.connections.remove(&number) {
+            let due = connection.due.map(|due| (due, number));
+            due.map(|due| self.due.remove(&due));
+            connection.end(how);
         }
     }
 
     fn take_due(&mut self) {
         let present = now();
-        let due: Vec<u64> = self
-            .due
-            .iter()
-            .take_while(|(at, _)| *at <= present)
-            .map(|(_, number)| *number)
-            .collect();
-        for number in due {
-            self.turn(number, true, true);
-        }
-    }
-
-    /// The timer rings when the first is due.
-    fn set_timer(&mut self) {
-        let set = match self.due.first() {
-            Some((at, _)) => {
-                let nanos = at.0.max(1);
-                let at = TimeSpec::new(
-                    (nanos / 1_000_000_000) as i64,
-                    (nanos % 1_000_000_000) as i64,
-                );
-                self.timer.set(
-                    Expiration::OneShot(at),
-                    TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-                )
+        while let Some((at, number)) = self.due.first().copied()
+            && at <= present
+        {
+            self.due.pop_first();
+            if number == LISTENER {
+                self.listen_again();
             }
-            None => self.timer.unset(),
-        };
-        // It refuses only what is no time.
-        let _ = set;
+            if let Some(connection) = self.connections.get_mut(&number) {
+                connection.due = None;
+                self.turn(number);
+            }
+        }
     }
 
     fn accept(&mut self) {
         while let Some(listener) = &self.listener {
-            let Ok((client, _)) = listener.accept() else {
-                return;
-            };
-            let Ok(connection) = self.connect(client) else {
-                continue;
-            };
-            self.connections.insert(self.last_number, connection);
+            let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+            let taken = accept4(listener, flags);
+            match taken.map(Socket::from).map_err(io::Error::from) {
+                Ok(client) => {
+                    if self.connect(client).is_err() {
+                        self.unreachable += 1;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No more descriptors, or no memory: to ask again at once would be to ask for ever.
+                Err(_) => {
+                    let _ = self.epoll.delete(listener);
+                    self.due.insert((now().after(RETRY), LISTENER));
+                    return;
+                }
+            }
         }
     }
 
-    fn connect(&mut self, client: Socket) -> io::Result<Connection> {
-        self.last_number += 1;
-        let number = self.last_number;
-        let server = Socket::new(Domain::for_address(self.upstream), Type::STREAM, None)?;
-        for socket in [&client, &server] {
-            socket.set_nonblocking(true)?;
-            socket.set_tcp_nodelay(true)?;
+    fn listen_again(&mut self) {
+        if let Some(listener) = &self.listener {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+            // It may have been closed and opened in the meantime, and be there already.
+            let _ = self.epoll.add(listener, event);
         }
+    }
+
+    fn connect(&mut self, client: Socket) -> io::Result<()> {
+        self.last_connection += 1;
+        self.accepted += 1;
+        let number = self.last_connection;
+        let kind = Type::STREAM.nonblocking();
+        let server = Socket::new(Domain::for_address(self.upstream), kind, None)?;
+        server.set_tcp_nodelay(true)?;
         match server.connect(&SockAddr::from(self.upstream)) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
@@ -369,18 +330,12 @@ impl Engine {
             .add(&client, EpollEvent::new(flags, 2 * number))?;
         self.epoll
             .add(&server, EpollEvent::new(flags, 2 * number + 1))?;
-        let mut connection = Connection {
-            client,
-            server,
-            connecting: true,
-            up: Flow::default(),
-            down: Flow::default(),
-            due: None,
-        };
+        let mut connection = Connection::new(client, server);
         for active in &mut self.toxics {
             active.meet(self.seed, number, &mut connection);
         }
-        Ok(connection)
+        self.connections.insert(number, connection);
+        Ok(())
     }
 
     /// Obeys all commands that have come; false at the end.
@@ -389,8 +344,8 @@ impl Engine {
             let Request::Command(command, answer) = request else {
                 return false;
             };
-            let removed = self.carry_out(command);
-            let report = removed.map(|removed| self.report(removed));
+            let concerned = self.carry_out(command);
+            let report = concerned.map(|concerned| self.report(concerned));
             // Who asked may have gone.
             let _ = answer.send(report);
         }
@@ -398,76 +353,73 @@ impl Engine {
     }
 
     fn carry_out(&mut self, command: Command) -> Result<Option<Done>, ProxyError> {
-        let mut removed = None;
-        match command {
+        let done = match command {
             Command::Add(toxic) => {
-                if self
-                    .toxics
-                    .iter()
-                    .any(|active| active.toxic.name == toxic.name)
-                {
-                    let message = format!(
-                        "there is a toxic `{}` already; give another name",
-                        toxic.name
-                    );
-                    return Err(ProxyError::Command(message));
-                }
-                let mut active = Active::new(toxic);
-                for (number, connection) in &mut self.connections {
-                    active.meet(self.seed, *number, connection);
-                }
-                self.toxics.push(active);
+                self.refuse_twice(&toxic.name)?;
+                self.last_toxic += 1;
+                self.toxics.push(Active::new(self.last_toxic, toxic));
+                self.meet_all(self.toxics.len() - 1)
             }
-            Command::Update { name, settings } => {
-                let at = self.find(&name)?;
-                let active = &mut self.toxics[at];
-                active.toxic.settings = settings;
-                let stream = active.toxic.stream;
-                for (number, connection) in &mut self.connections {
-                    let stage = active.stage(self.seed, *number);
-                    connection.flow(stream).replace(&name, Some(stage), now());
-                }
+            Command::Update {
+                name,
+                settings,
+                toxicity,
+            } => {
+                let place = self.find(&name)?;
+                self.toxics[place].change(settings, toxicity);
+                self.meet_all(place)
             }
             Command::Remove { name } => {
-                let at = self.find(&name)?;
-                let active = self.toxics.remove(at);
+                let mut active = self.toxics.remove(self.find(&name)?);
                 for connection in self.connections.values_mut() {
-                    connection
-                        .flow(active.toxic.stream)
-                        .replace(&name, None, now());
+                    active.leave(connection);
                 }
-                removed = Some(active.done());
+                active.done(std::iter::empty())
             }
-            Command::Toggle => match self.listener.take() {
-                Some(_) => {
-                    for number in self.numbers() {
-                        self.drop_connection(number, false);
-                    }
-                }
-                None => self.open()?,
-            },
-            Command::Inspect => {}
+            Command::Toggle => return self.toggle().map(|()| None),
+            Command::Inspect => return Ok(None),
+        };
+        for number in self.numbers() {
+            self.turn(number);
+        }
+        Ok(Some(done))
+    }
+
+    /// Has a toxic act on every connection that meets it.
+    fn meet_all(&mut self, place: usize) -> Done {
+        let active = &mut self.toxics[place];
+        for (number, connection) in &mut self.connections {
+            active.meet(self.seed, *number, connection);
+        }
+        active.done(self.connections.values_mut())
+    }
+
+    fn toggle(&mut self) -> Result<(), ProxyError> {
+        if self.listener.take().is_none() {
+            return self.open();
         }
         for number in self.numbers() {
-            self.turn(number, true, true);
+            self.end_connection(number, Ending::Closed);
         }
-        Ok(removed)
+        Ok(())
+    }
+
+    fn refuse_twice(&self, name: &str) -> Result<(), ProxyError> {
+        let message = format!("there is a toxic `{name}` already; give another name with -n");
+        match self.find(name) {
+            Ok(_) => Err(ProxyError::Command(message)),
+            Err(_) => Ok(()),
+        }
     }
 
     fn find(&self, name: &str) -> Result<usize, ProxyError> {
-        let found = self
-            .toxics
-            .iter()
-            .position(|active| active.toxic.name == name);
+        let mut toxics = self.toxics.iter();
+        let found = toxics.position(|active| active.toxic.name == name);
         found.ok_or_else(|| {
-            let names: Vec<&str> = self
-                .toxics
-                .iter()
-                .map(|active| active.toxic.name.as_str())
-                .collect();
-            let there = match names.is_empty() {
+            let names = self.toxics.iter().map(|active| active.toxic.name.as_str());
+            let there = match self.toxics.is_empty() {
                 true => "there is none".to_owned(),
-                false => format!("there are {}", names.join(", ")),
+                false => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
             };
             ProxyError::Command(format!("there is no toxic `{name}`; {there}"))
         })
@@ -477,77 +429,18 @@ impl Engine {
         self.connections.keys().copied().collect()
     }
 
-    fn report(&self, removed: Option<Done>) -> Report {
+    fn report(&mut self, concerned: Option<Done>) -> Report {
+        let connections = &mut self.connections;
+        let done = |active: &Active| active.done(connections.values_mut());
         Report {
+            toxics: self.toxics.iter().map(done).collect(),
             listen: self.listen,
             upstream: self.upstream,
             enabled: self.listener.is_some(),
             connections: self.connections.len(),
-            toxics: self.toxics.iter().map(Active::done).collect(),
-            removed,
-        }
-    }
-}
-
-impl Connection {
-    fn flow(&mut self, stream: Stream) -> &mut Flow {
-        match stream {
-            Stream::Upstream => &mut self.up,
-            Stream::Downstream => &mut self.down,
-        }
-    }
-}
-
-impl Active {
-    fn new(toxic: Toxic) -> Self {
-        Active {
-            toxic,
-            since: now(),
-            connections: 0,
-            bytes: 0,
-            items: 0,
-            late_nanos: 0,
-            late_most: 0,
-        }
-    }
-
-    /// Draws whether a connection meets it, the same for the same seed, name and connection.
-    fn meet(&mut self, seed: u64, number: u64, connection: &mut Connection) {
-        if self.random(seed, number).chance(self.toxic.toxicity) {
-            self.connections += 1;
-            let stage = self.stage(seed, number);
-            let name = self.toxic.name.clone();
-            connection.flow(self.toxic.stream).add(name, stage);
-        }
-    }
-
-    fn random(&self, seed: u64, number: u64) -> Random {
-        Random::keyed(seed, "toxic", &self.toxic.name).numbered(number)
-    }
-
-    fn stage(&self, seed: u64, number: u64) -> Box<dyn super::toxics::Stage> {
-        let mut random = self.random(seed, number);
-        random.next_u64();
-        self.toxic.settings.stage(random, now())
-    }
-
-    fn count(&mut self, passed: Passed<'_>, present: Moment) {
-        let late = present.since(passed.arrived).as_nanos();
-        self.bytes += passed.bytes as u64;
-        self.items += 1;
-        self.late_nanos += late;
-        self.late_most = self.late_most.max(late);
-    }
-
-    fn done(&self) -> Done {
-        let seconds = now().since(self.since).as_secs_f64();
-        Done {
-            toxic: self.toxic.clone(),
-            connections: self.connections,
-            passed_bytes: self.bytes,
-            rate: self.bytes as f64 / seconds,
-            delay_mean_ms: self.late_nanos as f64 / self.items.max(1) as f64 / 1e6,
-            delay_max_ms: self.late_most as f64 / 1e6,
+            accepted: self.accepted,
+            unreachable: self.unreachable,
+            concerned,
         }
     }
 }

@@ -1,67 +1,46 @@
 //! One direction of one connection: bytes in from one socket, through the toxics, out to the other.
 //!
-//! Without a toxic bytes never come into this process: the kernel moves them through a pipe (splice(2)). With one they are
-//! read, and each toxic in turn holds them as it likes.
+//! Without a toxic, little messages take the shortest way (one read, one write), and whoever sends much gets a pipe, so that
+//! the bytes never come into this process (splice(2)). With a toxic they are read, and each toxic in turn holds them as it
+//! likes; one whose successor has no room waits, up to the sender.
 //!
 //! Invariant: bytes leave in the order in which they came, and none is lost but by an end of the connection.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use shakedown_contracts::time::Moment;
 
-use super::toxics::{Given, Item, Stage};
+use super::toxics::{Body, Chunk, Given, Item, Stage};
+use super::transfer::{Pipe, READ_BYTES, Shared, end, send};
+use crate::clock::now;
 
-/// Read at once where toxics are at work.
-const READ_BYTES: usize = 64 << 10;
-/// What toxics may hold of one direction before its sender has to wait.
-const HELD_BYTES_MAX: usize = 64 << 20;
-/// What a pipe is asked to hold; the kernel may give less.
-const PIPE_BYTES: i32 = 1 << 20;
 /// Rounds of one turn, so that one connection does not keep the others waiting.
 const ROUNDS_PER_TURN: usize = 32;
-
-/// A pipe between two sockets.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
-}
-
-impl Pipe {
-    fn new() -> io::Result<Self> {
-        let mut ends = [0; 2];
-        // SAFETY: room for both descriptors, which nobody else owns then.
-        let (read, write) = unsafe {
-            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
-        };
-        // SAFETY: integers; a refusal leaves the usual size.
-        unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE_BYTES) };
-        Ok(Pipe { read, write })
-    }
-}
+/// Items that toxics hand on in one round, for the same reason.
+const ITEMS_PER_ROUND: usize = 256;
 
 /// A toxic at work here.
-pub(super) struct Placed {
-    /// Its name.
-    pub name: String,
+struct Placed {
+    /// The toxic's; toxics stand in the order of their numbers.
+    number: u64,
     stage: Box<dyn Stage>,
 }
 
-/// What went through a toxic.
+/// What a toxic did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Passed<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// So many bytes.
-    pub bytes: usize,
-    /// When they had come to the proxy.
-    pub arrived: Moment,
+pub(super) enum Deed {
+    /// So many bytes passed it, which had come to it at that moment.
+    Passed(usize, Moment),
+    /// The end of the stream passed it.
+    Ended,
+    /// It ended the connection, and held so many bytes.
+    Cut(usize),
 }
+
+/// Is told which toxic did what.
+pub(super) type Meter<'a> = dyn FnMut(u64, Deed) + 'a;
 
 /// What a turn came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,29 +49,41 @@ pub(super) enum Turn {
     Waits(Option<Moment>),
     /// To be called again as soon as others have had their turn.
     MoreToDo,
-    /// Both ends are to be closed.
+    /// Both ends are to be closed, after what is out.
     Close,
     /// Both ends are to be reset.
     Reset,
+}
+
+/// What toxics came to.
+struct Passing {
+    wake: Option<Moment>,
+    more: bool,
 }
 
 /// The direction.
 #[derive(Default)]
 pub(super) struct Flow {
     stages: Vec<Placed>,
-    /// What has passed all toxics and is not written yet; of the first so many bytes are.
-    out: VecDeque<Vec<u8>>,
-    written: usize,
+    /// What has passed all toxics and is not written yet.
+    out: VecDeque<Chunk>,
     pipe: Option<Pipe>,
     piped: usize,
+    /// The sender sends much: a pipe is worth it.
+    bulk: bool,
+    bulk_bytes: usize,
+    /// The sender may have something to be read.
+    pub readable: bool,
+    /// The sender's end has been announced: there is something to be read until it is there.
+    pub hung_up: bool,
+    /// The receiver takes no more for now.
+    pub blocked: bool,
     /// The sender's end has been read.
     ended: bool,
     /// And has passed all toxics.
-    end_is_out: bool,
+    last: Option<Body>,
     /// And was handed on.
     done: bool,
-    /// The receiver takes no more for now.
-    pub blocked: bool,
 }
 
 impl Flow {
@@ -101,263 +92,280 @@ impl Flow {
         self.done
     }
 
-    /// Puts a toxic behind the others.
-    pub fn add(&mut self, name: String, stage: Box<dyn Stage>) {
-        self.stages.push(Placed { name, stage });
+    /// Whether a toxic is at work here.
+    pub fn has(&self, number: u64) -> bool {
+        self.stages.iter().any(|placed| placed.number == number)
     }
 
-    /// Takes a toxic away, or puts another in its place; what it held goes on in order.
-    pub fn replace(&mut self, name: &str, by: Option<Box<dyn Stage>>, now: Moment) -> bool {
-        let Some(at) = self.stages.iter().position(|placed| placed.name == name) else {
-            return false;
+    /// Puts a toxic in its place among the others.
+    pub fn add(&mut self, number: u64, stage: Box<dyn Stage>) {
+        let at = self.stages.partition_point(|placed| placed.number < number);
+        self.stages.insert(at, Placed { number, stage });
+    }
+
+    /// Puts other numbers in the place of a toxic's; what it held waits under those, from when it had come.
+    pub fn replace(&mut self, number: u64, stage: Box<dyn Stage>) {
+        let mut places = self.stages.iter_mut();
+        if let Some(placed) = places.find(|placed| placed.number == number) {
+            let held = placed.stage.release();
+            placed.stage = stage;
+            held.into_iter().for_each(|item| placed.stage.take(item));
+        }
+    }
+
+    /// Takes a toxic away; what it held goes on in order. How many bytes and ends that was.
+    pub fn remove(&mut self, number: u64) -> (usize, usize) {
+        let mut places = self.stages.iter();
+        let Some(at) = places.position(|placed| placed.number == number) else {
+            return (0, 0);
         };
-        let held = self.stages[at].stage.release();
-        let next = match by {
-            Some(stage) => {
-                self.stages[at].stage = stage;
-                at
-            }
-            None => {
-                self.stages.remove(at);
-                at
-            }
-        };
+        let held = self.stages.remove(at).stage.release();
+        let present = now();
+        let (mut bytes, mut ends) = (0, 0);
         for item in held {
-            self.hand_on(next, item, now);
+            bytes += item.len();
+            ends += usize::from(item.is_last());
+            self.hand_on(at, item, present);
         }
-        true
+        (bytes, ends)
     }
 
-    /// Gives an item to the stage of that number, or out.
-    fn hand_on(&mut self, number: usize, item: Item, now: Moment) {
-        match (self.stages.get_mut(number), item) {
-            (Some(placed), item) => placed.stage.take(item, now),
-            (None, Item::Bytes(bytes, _)) => self.out.push_back(bytes),
-            (None, Item::End(_)) => self.end_is_out = true,
+    /// Bytes and ends that a toxic holds.
+    pub fn held(&mut self, number: u64) -> (usize, usize) {
+        let mut places = self.stages.iter_mut();
+        let placed = places.find(|placed| placed.number == number);
+        placed.map_or((0, 0), |placed| {
+            let waiting = placed.stage.waiting();
+            (waiting.bytes(), usize::from(waiting.ends_with_last()))
+        })
+    }
+
+    /// Gives an item to the stage in that place, or out.
+    fn hand_on(&mut self, place: usize, mut item: Item, now: Moment) {
+        if let Some(placed) = self.stages.get_mut(place) {
+            item.entered = now;
+            return placed.stage.take(item);
+        }
+        match item.body {
+            Body::Bytes(chunk) => self.out.push_back(chunk),
+            last => self.last = Some(last),
         }
     }
 
-    /// Does what can be done now; `pipes` are spare ones, `meter` is told what passes toxics.
+    /// Does what can be done now.
     ///
     /// # Errors
-    /// When a socket fails: the connection is over.
+    /// When the receiver's socket fails: the connection is over.
     pub fn turn(
         &mut self,
         (from, to): (RawFd, RawFd),
-        now: Moment,
-        pipes: &mut Vec<Pipe>,
-        meter: &mut dyn FnMut(Passed<'_>),
+        shared: &mut Shared,
+        meter: &mut Meter<'_>,
     ) -> io::Result<Turn> {
         for _ in 0..ROUNDS_PER_TURN {
             if self.done {
                 return Ok(Turn::Waits(None));
             }
-            let wake = match self.pass_stages(now, meter) {
-                Ok(wake) => wake,
+            let passing = match self.pass_stages(meter) {
+                Ok(passing) => passing,
                 Err(turn) => return Ok(turn),
             };
-            let mut moved = self.write(to)?;
-            moved |= self.drain_pipe(to, pipes)?;
-            if self.end_is_out && self.out.is_empty() && self.piped == 0 {
-                // The receiver may have gone already.
-                // SAFETY: integers.
-                unsafe { libc::shutdown(to, libc::SHUT_WR) };
-                self.done = true;
-                return Ok(Turn::Waits(None));
+            if self.deliver(to, shared)? {
+                match self.last {
+                    Some(Body::Broken) => return Ok(Turn::Reset),
+                    Some(_) => {
+                        end(to);
+                        self.done = true;
+                        return Ok(Turn::Waits(None));
+                    }
+                    None => {}
+                }
             }
-            moved |= self.read(from, now, pipes)?;
-            if !moved {
-                return Ok(Turn::Waits(wake));
+            if !self.read(from, to, shared)? && !passing.more {
+                return Ok(Turn::Waits(passing.wake));
             }
         }
         Ok(Turn::MoreToDo)
     }
 
-    /// Lets every toxic hand on what it will; when the first of them will again.
-    fn pass_stages(
-        &mut self,
-        now: Moment,
-        meter: &mut dyn FnMut(Passed<'_>),
-    ) -> Result<Option<Moment>, Turn> {
-        let mut wake: Option<Moment> = None;
-        for number in 0..self.stages.len() {
+    /// Lets every toxic hand on what it will, as far as the next has room.
+    fn pass_stages(&mut self, meter: &mut Meter<'_>) -> Result<Passing, Turn> {
+        let mut passing = Passing {
+            wake: None,
+            more: false,
+        };
+        if self.stages.is_empty() {
+            return Ok(passing);
+        }
+        let present = now();
+        let (mut items, mut held_up) = (0, false);
+        for place in 0..self.stages.len() {
             loop {
-                match self.stages[number].stage.give(now) {
+                if self.is_full(place + 1) {
+                    held_up = true;
+                    break;
+                }
+                let placed = &mut self.stages[place];
+                let number = placed.number;
+                match placed.stage.give(present) {
                     Given::Item(item) => {
-                        meter(Passed {
-                            name: &self.stages[number].name,
-                            bytes: item.len(),
-                            arrived: item.arrived(),
-                        });
-                        self.hand_on(number + 1, item, now);
+                        meter(number, deed(&item));
+                        self.hand_on(place + 1, item, present);
+                        // Whoever was held up may have room now.
+                        passing.more |= held_up;
+                        items += 1;
+                        if items >= ITEMS_PER_ROUND {
+                            passing.more = true;
+                            return Ok(passing);
+                        }
                     }
                     Given::Until(later) => {
-                        wake = Some(wake.map_or(later, |wake| wake.min(later)));
+                        passing.wake = Some(passing.wake.map_or(later, |wake| wake.min(later)));
                         break;
                     }
                     Given::Nothing => break,
                     Given::Close => {
-                        // What is out already is still delivered by whoever closes.
+                        meter(number, Deed::Cut(placed.stage.waiting().bytes()));
                         return Err(Turn::Close);
                     }
-                    Given::Reset => return Err(Turn::Reset),
-                }
-            }
-        }
-        Ok(wake)
-    }
-
-    /// Writes what is out, as far as the receiver takes it.
-    pub fn write(&mut self, to: RawFd) -> io::Result<bool> {
-        let mut moved = false;
-        while let Some(first) = self.out.front() {
-            let rest = &first[self.written..];
-            // SAFETY: the slice is valid for its length.
-            let sent = unsafe {
-                libc::send(
-                    to,
-                    rest.as_ptr().cast(),
-                    rest.len(),
-                    libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-                )
-            };
-            match would_block(sent)? {
-                None => {
-                    self.blocked = true;
-                    return Ok(moved);
-                }
-                Some(sent) => {
-                    moved = true;
-                    self.written += sent;
-                    if self.written == first.len() {
-                        self.out.pop_front();
-                        self.written = 0;
+                    Given::Reset => {
+                        meter(number, Deed::Cut(placed.stage.waiting().bytes()));
+                        return Err(Turn::Reset);
                     }
                 }
             }
         }
-        self.blocked = false;
-        Ok(moved)
+        Ok(passing)
     }
 
-    fn drain_pipe(&mut self, to: RawFd, pipes: &mut Vec<Pipe>) -> io::Result<bool> {
-        let Some(pipe) = &self.pipe else {
+    /// Whether the stage in that place has no room. What is out has: the sender is not read while it is blocked.
+    fn is_full(&mut self, place: usize) -> bool {
+        self.stages.get_mut(place).is_some_and(|placed| {
+            let room = placed.stage.room_bytes();
+            placed.stage.waiting().bytes() >= room
+        })
+    }
+
+    /// Writes what has passed, as far as the receiver takes it; true when all is written.
+    pub fn deliver(&mut self, to: RawFd, shared: &mut Shared) -> io::Result<bool> {
+        if self.blocked {
             return Ok(false);
-        };
-        let mut moved = false;
+        }
         while self.piped > 0 {
-            match splice(pipe.read.as_raw_fd(), to, self.piped)? {
+            let sent = self.pipe.as_ref().map(|pipe| pipe.drain(to, self.piped));
+            match sent.transpose()?.flatten() {
                 None => {
                     self.blocked = true;
-                    return Ok(moved);
+                    return Ok(false);
                 }
                 Some(0) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Some(sent) => self.piped -= sent,
+            }
+        }
+        if let Some(pipe) = self.pipe.take() {
+            shared.spare(pipe);
+        }
+        while let Some(first) = self.out.front_mut() {
+            match send(to, first.bytes())? {
+                None => {
+                    self.blocked = true;
+                    return Ok(false);
+                }
                 Some(sent) => {
-                    moved = true;
-                    self.piped -= sent;
+                    first.take_front(sent);
+                    if first.is_empty() {
+                        self.out.pop_front();
+                    }
                 }
             }
         }
-        self.blocked = false;
-        pipes.extend(self.pipe.take());
-        Ok(moved)
+        Ok(true)
     }
 
-    fn read(&mut self, from: RawFd, now: Moment, pipes: &mut Vec<Pipe>) -> io::Result<bool> {
-        if self.ended || self.blocked {
+    /// Reads once from the sender; whether there may be more to do.
+    fn read(&mut self, from: RawFd, to: RawFd, shared: &mut Shared) -> io::Result<bool> {
+        if self.ended || self.blocked || !self.readable || self.is_full(0) {
             return Ok(false);
         }
-        if self.stages.is_empty() {
-            return self.read_into_pipe(from, now, pipes);
-        }
-        let held: usize = self
-            .stages
-            .iter()
-            .map(|placed| placed.stage.held_bytes())
-            .sum();
-        if held >= HELD_BYTES_MAX {
-            return Ok(false);
-        }
-        let mut bytes = vec![0; READ_BYTES];
-        // SAFETY: the buffer is as long as is said.
-        let read = unsafe {
-            libc::recv(
-                from,
-                bytes.as_mut_ptr().cast(),
-                bytes.len(),
-                libc::MSG_DONTWAIT,
-            )
-        };
-        match would_block(read)? {
-            None => Ok(false),
-            Some(0) => {
-                self.end(now);
-                Ok(true)
-            }
-            Some(read) => {
-                bytes.truncate(read);
-                bytes.shrink_to_fit();
-                self.hand_on(0, Item::Bytes(bytes, now), now);
-                Ok(true)
-            }
+        match self.stages.is_empty() && self.bulk {
+            true => self.read_into_pipe(from, shared),
+            false => self.read_into_memory(from, to, shared),
         }
     }
 
-    fn read_into_pipe(
+    fn read_into_memory(
         &mut self,
         from: RawFd,
-        now: Moment,
-        pipes: &mut Vec<Pipe>,
+        to: RawFd,
+        shared: &mut Shared,
     ) -> io::Result<bool> {
-        if !self.out.is_empty() || self.piped > 0 {
-            return Ok(false);
-        }
-        let pipe = match self.pipe.take().or_else(|| pipes.pop()) {
-            Some(pipe) => pipe,
-            None => Pipe::new()?,
+        let healthy = self.stages.is_empty();
+        let count = match shared.read(from) {
+            Ok(None) => {
+                self.readable = false;
+                return Ok(false);
+            }
+            Ok(Some([])) => return Ok(self.end_with(Body::End)),
+            // What was sent before arrives before the receiver hears of it.
+            Err(_) => return Ok(self.end_with(Body::Broken)),
+            Ok(Some(bytes)) if healthy => {
+                // Nothing is out: else it would be blocked.
+                let sent = send(to, bytes)?.unwrap_or(0);
+                if sent < bytes.len() {
+                    self.blocked = true;
+                    self.out.push_back(Chunk::from(bytes[sent..].to_vec()));
+                }
+                bytes.len()
+            }
+            Ok(Some(bytes)) => bytes.len(),
         };
-        let taken = splice(from, pipe.write.as_raw_fd(), PIPE_BYTES as usize);
-        match taken {
+        match count == READ_BYTES {
+            true => (self.bulk, self.bulk_bytes) = (healthy, 0),
+            // A short read has emptied the socket, and what comes from now on is told.
+            false => self.readable = self.hung_up,
+        }
+        if !healthy {
+            self.hand_on(0, Item::bytes(shared.keep(), now()), now());
+        }
+        Ok(true)
+    }
+
+    fn read_into_pipe(&mut self, from: RawFd, shared: &mut Shared) -> io::Result<bool> {
+        let pipe = shared.pipe()?;
+        match pipe.fill(from) {
             Ok(Some(taken)) if taken > 0 => {
                 self.piped = taken;
+                self.bulk_bytes += taken;
                 self.pipe = Some(pipe);
                 Ok(true)
             }
-            other => {
-                pipes.push(pipe);
-                match other? {
-                    Some(_) => {
-                        self.end(now);
-                        Ok(true)
-                    }
-                    None => Ok(false),
-                }
+            Ok(Some(_)) => {
+                shared.spare(pipe);
+                Ok(self.end_with(Body::End))
             }
+            Ok(None) => {
+                shared.spare(pipe);
+                self.readable = false;
+                self.bulk = self.bulk_bytes > READ_BYTES;
+                self.bulk_bytes = 0;
+                Ok(false)
+            }
+            Err(_) => Ok(self.end_with(Body::Broken)),
         }
     }
 
-    fn end(&mut self, now: Moment) {
+    fn end_with(&mut self, body: Body) -> bool {
         self.ended = true;
-        self.hand_on(0, Item::End(now), now);
+        let present = now();
+        let entered = present;
+        self.hand_on(0, Item { body, entered }, present);
+        true
     }
 }
 
-/// Moves bytes between a pipe and a socket; `None` when nothing can be moved now.
-fn splice(from: RawFd, to: RawFd, bytes: usize) -> io::Result<Option<usize>> {
-    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    let none = std::ptr::null_mut();
-    // SAFETY: integers and null offsets.
-    would_block(unsafe { libc::splice(from, none, to, none, bytes, flags) })
-}
-
-/// What a call moved; `None` when it would have had to wait.
-fn would_block(moved: isize) -> io::Result<Option<usize>> {
-    if moved >= 0 {
-        return Ok(Some(moved as usize));
-    }
-    let error = io::Error::last_os_error();
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
-        _ => Err(error),
+fn deed(item: &Item) -> Deed {
+    match item.is_last() {
+        true => Deed::Ended,
+        false => Deed::Passed(item.len(), item.entered),
     }
 }

@@ -1,11 +1,15 @@
 //! A TCP proxy that does to connections what Toxiproxy's toxics do, for targets that cannot be put into a namespace.
 //!
-//! `toxics` are pure, with time handed in; `flow` is one direction of a connection; `engine` is the loop over sockets,
-//! timers and commands, in one thread. It listens where it is told to and nowhere else.
+//! `toxics` are pure, with time handed in; `flow` is one direction of a `connection`, `transfer` how bytes move; `active` is a
+//! toxic that is there; `engine` is the loop over sockets, timers and commands, in one thread. It listens where it is told
+//! to and nowhere else.
 
+mod active;
+mod connection;
 mod engine;
 mod flow;
 pub mod toxics;
+mod transfer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +57,8 @@ pub enum Command {
         name: String,
         /// Of the same kind.
         settings: Settings,
+        /// Another share of connections, if wanted.
+        toxicity: Option<f64>,
     },
     /// A toxic is gone; what it held goes on.
     Remove {
@@ -76,29 +82,49 @@ pub struct Report {
     pub enabled: bool,
     /// Connections that are open.
     pub connections: usize,
+    /// Connections that it has taken since it began.
+    pub accepted: u64,
+    /// Of these, such as could not be handed on: upstream was not to be reached.
+    pub unreachable: u64,
     /// Toxics, in the order in which they act, with what they have done.
     pub toxics: Vec<Done>,
-    /// The toxic that was removed by the command, with what it had done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub removed: Option<Done>,
+    /// The toxic that the command was about, with what it has done.
+    #[serde(skip)]
+    pub concerned: Option<Done>,
 }
 
-/// What a toxic has done.
+/// Whether it was seen that a toxic did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// It was.
+    Seen,
+    /// Nothing has met it on which it could act.
+    Unverified,
+}
+
+/// What a toxic has done on all connections together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Done {
     /// Which.
     #[serde(flatten)]
     pub toxic: Toxic,
+    /// Whether it was seen to act.
+    pub effect: Effect,
     /// Connections that met it.
     pub connections: u64,
     /// Bytes that passed it.
     pub passed_bytes: u64,
-    /// Bytes a second, while it was there.
-    pub rate: f64,
-    /// Milliseconds from a byte's arrival at the proxy until it had passed, in the mean.
-    pub delay_mean_ms: f64,
+    /// Bytes that it holds, or held when it was taken away.
+    pub held_bytes: u64,
+    /// Connections that it has ended.
+    pub ended_connections: u64,
+    /// Bytes a second, from when the first had come until the last had passed.
+    pub bytes_a_second: Option<f64>,
+    /// Milliseconds for which bytes were in it, in the mean of what it handed on at a time.
+    pub delay_mean_ms: Option<f64>,
     /// And at most.
-    pub delay_max_ms: f64,
+    pub delay_max_ms: Option<f64>,
 }
 
 /// Why a proxy cannot be, or a command not be obeyed.

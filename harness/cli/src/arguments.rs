@@ -76,39 +76,48 @@ pub enum AgentKind {
 
 const PROXY_EXAMPLES: &str = "\
 Examples:
-  shakedown proxy --listen 127.0.0.1:26379 --upstream 127.0.0.1:6379
+  shakedown proxy --listen 127.0.0.1:26379 --upstream 127.0.0.1:6379 --name redis
   shakedown proxy --listen 127.0.0.1:0 --upstream db:5432 --toxic '-t latency -a latency=100'
+  echo 'toxic add -t timeout' | shakedown proxy --listen 127.0.0.1:8081 --upstream 127.0.0.1:8080
 
 Lines of standard input, in the words of toxiproxy-cli:
-  toxic add -t bandwidth -a rate=100 --upstream -n slow --toxicity 0.5
-  toxic update -n slow -a rate=10
+  toxic add -t latency -a latency=100 -a jitter=10 --toxicity 0.5 --downstream -n slow
+  toxic update -n slow -a latency=200
   toxic remove -n slow
-  toggle
-  inspect
-  quit
+  toggle                  down: refuse connections, end those that are open; or up again
+  inspect                 what there is, and what it has done
+  quit                    end; so do SIGINT and SIGTERM, but not the end of standard input
 
 Toxics, in milliseconds unless said:
   latency (latency, jitter)     bandwidth (rate, in kB/s)      slow_close (delay)
-  timeout (timeout)             reset_peer (timeout)           limit_data (bytes)
+  timeout (timeout; 0: none)    reset_peer (timeout)           limit_data (bytes)
   slicer (average_size, size_variation, in bytes; delay, in µs)
+They act at once, on connections that are there, too, and let go of what they hold when removed.
 
-Each event is a line of JSON on standard output.";
+Each event is a line of JSON on standard output: listening, toxic.added, toxic.updated,
+toxic.removed (with what it did), toggled, inspected, refused (a wrong line), ended.";
 
 /// Arguments of `proxy`.
 #[derive(Debug, Args)]
 pub struct Proxy {
-    /// Where to take connections; port 0: any that is free.
+    /// Where to take connections; port 0: any that is free
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: String,
-    /// Where to hand them on to.
+    /// Where to hand them on to
     #[arg(long, value_name = "HOST:PORT")]
     pub upstream: String,
-    /// A toxic from the beginning on, as `toxic add` takes it; may be given again.
+    /// What to call it in events
+    #[arg(long, default_value = "proxy")]
+    pub name: String,
+    /// A toxic from the beginning on, as `toxic add` takes it; may be given again
     #[arg(long, value_name = "TOXIC", allow_hyphen_values = true)]
     pub toxic: Vec<String>,
-    /// For which connections meet a toxic, and for jitter; the same seed draws the same.
+    /// Seed of the draws: which connections meet a toxic, jitter, sizes of slices
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// End when standard input ends
+    #[arg(long)]
+    pub end_with_input: bool,
 }
 
 const RUN_EXAMPLES: &str = "\

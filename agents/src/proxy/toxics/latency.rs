@@ -1,4 +1,4 @@
-//! Everything arrives later, in order.
+//! Everything arrives later, in order: `latency` ± `jitter` milliseconds after it came.
 
 use std::collections::VecDeque;
 
@@ -6,9 +6,25 @@ use shakedown_contracts::random::Random;
 use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
-use super::{Given, Item, Stage, Waiting};
+use super::{Given, Item, Kind, Stage, Waiting, any_numbers, bytes_met};
 
-pub(super) struct Latency {
+pub(super) const KIND: Kind = Kind {
+    name: "latency",
+    attributes: &["latency", "jitter"],
+    refuse: any_numbers,
+    stage: |values, random, _now| {
+        Box::new(Latency {
+            latency: Duration::from_millis(values[0]),
+            jitter: Duration::from_millis(values[1]),
+            random,
+            waiting: Waiting::default(),
+            due: VecDeque::new(),
+        })
+    },
+    seen: bytes_met,
+};
+
+struct Latency {
     latency: Duration,
     jitter: Duration,
     random: Random,
@@ -18,16 +34,6 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    pub fn new(latency: Duration, jitter: Duration, random: Random) -> Self {
-        Latency {
-            latency,
-            jitter,
-            random,
-            waiting: Waiting::default(),
-            due: VecDeque::new(),
-        }
-    }
-
     /// Latency ± jitter, evenly; not below zero.
     fn draw(&mut self) -> Duration {
         let spread = Duration::from_nanos(2 * self.jitter.as_nanos());
@@ -39,8 +45,12 @@ impl Latency {
 }
 
 impl Stage for Latency {
-    fn take(&mut self, item: Item, _now: Moment) {
-        let due = item.arrived().after(self.draw());
+    fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
+    }
+
+    fn take(&mut self, item: Item) {
+        let due = item.entered.after(self.draw());
         // A stream cannot overtake itself.
         let due = self.due.back().map_or(due, |last| due.max(*last));
         self.due.push_back(due);
@@ -62,35 +72,33 @@ impl Stage for Latency {
         self.due.clear();
         self.waiting.release()
     }
-
-    fn held_bytes(&self) -> usize {
-        self.waiting.bytes
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::run;
+    use super::super::tests::{first_byte, played, stage};
     use super::*;
 
     #[test]
     fn each_item_is_as_late_as_asked_and_none_overtakes_another() {
-        let random = Random::keyed(1, "test", "latency");
-        let (latency, jitter) = (Duration::from_millis(10), Duration::from_millis(5));
-        let mut stage = Latency::new(latency, jitter, random);
+        let mut stage = stage("latency", &[("latency", "10"), ("jitter", "5")]);
         for millis in 0..100 {
-            let now = Moment(millis * 1_000_000);
-            stage.take(Item::Bytes(vec![millis as u8], now), now);
+            stage.take(Item::bytes(vec![millis as u8], Moment(millis * 1_000_000)));
         }
-        let out = run(&mut stage, Moment(0), Moment(1_000_000_000));
+        let out = played(stage.as_mut(), Moment(0), Moment(1_000_000_000));
         assert_eq!(out.len(), 100);
+        let mut spread = Vec::new();
         for (number, (at, given)) in out.iter().enumerate() {
-            let Given::Item(Item::Bytes(bytes, arrived)) = given else {
-                panic!("{given:?}");
-            };
-            assert_eq!(bytes[0] as usize, number);
-            let late = at - arrived.0;
-            assert!((5_000_000..=15_000_000).contains(&late), "{late}");
+            assert_eq!(first_byte(given), number as u8);
+            spread.push(at.0 - number as u64 * 1_000_000);
         }
+        assert!(
+            spread
+                .iter()
+                .all(|late| (5_000_000..=15_000_000).contains(late))
+        );
+        // Evenly drawn from 10 ms: a hundred that all fell into one half would be no jitter.
+        assert!(spread.iter().any(|late| *late < 9_000_000), "{spread:?}");
+        assert!(spread.iter().any(|late| *late > 11_000_000), "{spread:?}");
     }
 }

@@ -1,28 +1,30 @@
-//! The connection ends after so many bytes.
-
-use std::collections::VecDeque;
+//! The connection ends once `bytes` have passed from when the toxic met it.
 
 use shakedown_contracts::time::Moment;
 
-use super::{Given, Item, Stage, Waiting};
+use super::{Given, Kind, Stage, Waiting, any_numbers};
 
-pub(super) struct LimitData {
+pub(super) const KIND: Kind = Kind {
+    name: "limit_data",
+    attributes: &["bytes"],
+    refuse: any_numbers,
+    stage: |values, _random, _now| {
+        Box::new(LimitData {
+            left: values[0],
+            waiting: Waiting::default(),
+        })
+    },
+    seen: |tally| tally.ended_connections > 0,
+};
+
+struct LimitData {
     left: u64,
     waiting: Waiting,
 }
 
-impl LimitData {
-    pub fn new(bytes: u64) -> Self {
-        LimitData {
-            left: bytes,
-            waiting: Waiting::default(),
-        }
-    }
-}
-
 impl Stage for LimitData {
-    fn take(&mut self, item: Item, _now: Moment) {
-        self.waiting.push(item);
+    fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
     }
 
     fn give(&mut self, _now: Moment) -> Given {
@@ -37,36 +39,23 @@ impl Stage for LimitData {
             None => Given::Nothing,
         }
     }
-
-    fn release(&mut self) -> VecDeque<Item> {
-        self.waiting.release()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.waiting.bytes
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::run;
+    use super::super::Item;
+    use super::super::tests::{bytes_of, played, stage};
     use super::*;
 
     #[test]
     fn the_last_byte_that_is_allowed_passes_and_then_it_ends() {
-        let mut stage = LimitData::new(5);
+        let mut stage = stage("limit_data", &[("bytes", "5")]);
         for _ in 0..2 {
-            stage.take(Item::Bytes(vec![1; 4], Moment(0)), Moment(0));
+            stage.take(Item::bytes(vec![1; 4], Moment(0)));
         }
-        let out = run(&mut stage, Moment(0), Moment(1000));
-        let lengths: Vec<usize> = out
-            .iter()
-            .filter_map(|(_, given)| match given {
-                Given::Item(item) => Some(item.len()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(lengths, [4, 1]);
-        assert_eq!(out.last(), Some(&(0, Given::Close)));
+        let out = played(stage.as_mut(), Moment(0), Moment(1000));
+        let lengths: Vec<usize> = out.iter().map(|(_, given)| bytes_of(given)).collect();
+        assert_eq!(lengths, [4, 1, 0]);
+        assert_eq!(out.last(), Some(&(Moment(0), Given::Close)));
     }
 }

@@ -1,28 +1,33 @@
-//! The connection is reset at both ends, after a time; until then everything passes.
-
-use std::collections::VecDeque;
+//! The connection is reset at both ends `timeout` milliseconds after the toxic meets it; until then everything passes.
+//!
+//! Toxiproxy's waits for the first bytes after that, so that an idle connection is never reset. Ours acts on that, too.
 
 use shakedown_contracts::time::Moment;
+use shakedown_contracts::units::Duration;
 
-use super::{Given, Item, Stage, Waiting};
+use super::{Given, Kind, Stage, Waiting, any_numbers};
 
-pub(super) struct ResetPeer {
+pub(super) const KIND: Kind = Kind {
+    name: "reset_peer",
+    attributes: &["timeout"],
+    refuse: any_numbers,
+    stage: |values, _random, now| {
+        Box::new(ResetPeer {
+            due: now.after(Duration::from_millis(values[0])),
+            waiting: Waiting::default(),
+        })
+    },
+    seen: |tally| tally.ended_connections > 0,
+};
+
+struct ResetPeer {
     due: Moment,
     waiting: Waiting,
 }
 
-impl ResetPeer {
-    pub fn new(due: Moment) -> Self {
-        ResetPeer {
-            due,
-            waiting: Waiting::default(),
-        }
-    }
-}
-
 impl Stage for ResetPeer {
-    fn take(&mut self, item: Item, _now: Moment) {
-        self.waiting.push(item);
+    fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
     }
 
     fn give(&mut self, now: Moment) -> Given {
@@ -34,27 +39,20 @@ impl Stage for ResetPeer {
             None => Given::Until(self.due),
         }
     }
-
-    fn release(&mut self) -> VecDeque<Item> {
-        self.waiting.release()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.waiting.bytes
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::run;
+    use super::super::Item;
+    use super::super::tests::{played, stage};
     use super::*;
 
     #[test]
     fn bytes_pass_until_the_reset() {
-        let mut stage = ResetPeer::new(Moment(100));
-        stage.take(Item::Bytes(vec![1], Moment(0)), Moment(0));
-        let out = run(&mut stage, Moment(0), Moment(1000));
+        let mut stage = stage("reset_peer", &[("timeout", "2")]);
+        stage.take(Item::bytes(vec![1], Moment(0)));
+        let out = played(stage.as_mut(), Moment(0), Moment(1_000_000_000));
         assert_eq!(out.len(), 2);
-        assert_eq!(out[1], (100, Given::Reset));
+        assert_eq!(out[1], (Moment(2_000_000), Given::Reset));
     }
 }

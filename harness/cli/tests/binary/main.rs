@@ -3,5 +3,6 @@
 
 mod end_to_end;
 mod killed_harness;
+mod proxy;
 mod support;
 mod wrong_input;
