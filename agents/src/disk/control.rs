@@ -47,9 +47,11 @@ pub struct Met {
     pub operations: u64,
     /// The agent's.
     pub probes: u64,
-    /// How much longer the target's took, summed.
+    /// Those of the target's that were delayed and have completed.
+    pub delayed: u64,
+    /// How much longer they took, summed.
     pub added: Duration,
-    /// How much longer the target's were to take, summed.
+    /// How much longer they were to take, summed.
     pub requested: Duration,
     /// Written bytes that failed syncs gave up.
     pub lost_bytes: u64,

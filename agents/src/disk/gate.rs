@@ -40,7 +40,7 @@ pub(super) struct Operation<'a> {
 }
 
 /// What becomes of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fate {
     /// It waits for a heal, and is judged again then.
     pub hangs: bool,
@@ -48,6 +48,10 @@ pub(super) struct Fate {
     pub delay: Duration,
     /// And then fails.
     pub errno: Option<Errno>,
+    /// Faults that delay it; none for the agent's own.
+    delayed_by: Vec<FaultId>,
+    /// The fault that fails it; none for the agent's own.
+    failed_by: Option<FaultId>,
 }
 
 impl Gate {
@@ -102,38 +106,45 @@ impl Gate {
         faults.any(|fault| matches!(fault, HostFault::DiskFull {}))
     }
 
-    /// The fate of an operation that comes now.
+    /// The fate of an operation that comes now. One that hangs meets nothing else before it is judged again.
     pub fn judge(&mut self, operation: Operation<'_>) -> Fate {
         let mut fate = Fate::default();
-        for trouble in self.troubles.values_mut() {
-            trouble.judge(operation, &mut fate);
+        let hangs = self.hangs();
+        for (id, trouble) in &mut self.troubles {
+            if hangs && !matches!(trouble.fault, HostFault::DiskHang {}) {
+                continue;
+            }
+            trouble.judge(id, operation, &mut fate);
         }
         fate
     }
 
-    /// An operation that was to take `requested` longer took `added` longer.
-    pub fn delayed(&mut self, requested: Duration, added: Duration) {
-        for trouble in self.troubles.values_mut() {
-            if matches!(trouble.fault, HostFault::DiskLatency { .. }) {
+    /// An operation of that fate took `added` longer.
+    pub fn delayed(&mut self, fate: &Fate, added: Duration) {
+        for id in &fate.delayed_by {
+            if let Some(trouble) = self.troubles.get_mut(id) {
                 let met = &mut trouble.met;
+                met.delayed += 1;
                 met.added = met.added.saturating_add(added);
-                met.requested = met.requested.saturating_add(requested);
+                met.requested = met.requested.saturating_add(fate.delay);
             }
         }
     }
 
-    /// A failed sync gave up so many bytes.
-    pub fn lost(&mut self, bytes: u64) {
-        for trouble in self.troubles.values_mut() {
-            if matches!(trouble.fault, HostFault::DiskFault { .. }) {
-                trouble.met.lost_bytes += bytes;
-            }
+    /// A sync of that fate gave up so many bytes.
+    pub fn lost(&mut self, fate: &Fate, bytes: u64) {
+        let trouble = fate
+            .failed_by
+            .as_ref()
+            .and_then(|id| self.troubles.get_mut(id));
+        if let Some(trouble) = trouble {
+            trouble.met.lost_bytes += bytes;
         }
     }
 }
 
 impl Trouble {
-    fn judge(&mut self, operation: Operation<'_>, fate: &mut Fate) {
+    fn judge(&mut self, id: &FaultId, operation: Operation<'_>, fate: &mut Fate) {
         let fits = |path: &str| pattern::fits(path, operation.path);
         if !operation.is_probe && !path_of(&self.fault).is_none_or(fits) {
             return;
@@ -148,6 +159,8 @@ impl Trouble {
             } => {
                 let drawn = latency.saturating_add(self.random.duration_up_to(*jitter));
                 fate.delay = fate.delay.saturating_add(drawn);
+                let counted = (!operation.is_probe).then(|| id.clone());
+                fate.delayed_by.extend(counted);
                 true
             }
             HostFault::DiskFault {
@@ -162,8 +175,9 @@ impl Trouble {
                     && !operation.is_idle
                     && (left || operation.is_probe)
                     && percent.is_none_or(|share| self.random.chance(share.as_f64()));
-                if fails {
-                    fate.errno.get_or_insert(*errno);
+                if fails && fate.errno.is_none() {
+                    fate.errno = Some(*errno);
+                    fate.failed_by = (!operation.is_probe).then(|| id.clone());
                 }
                 fails
             }
@@ -275,6 +289,50 @@ mod tests {
         assert_eq!(gate.judge(idle), Fate::default());
         let busy = operation(DiskMethod::Sync, "log");
         assert_eq!(gate.judge(busy).errno, Some(Errno::Io));
+    }
+
+    #[test]
+    fn what_a_fault_did_is_counted_for_it_alone_and_without_probes() {
+        let mut gate = Gate::new(1);
+        let slow = |path: &str| HostFault::DiskLatency {
+            latency: Duration::from_millis(5),
+            jitter: Duration::ZERO,
+            path: Some(path.to_owned()),
+        };
+        gate.begin(id("wal"), slow("wal/*"));
+        gate.begin(id("base"), slow("base/*"));
+        gate.begin(id("f"), fault(Some("wal/*"), None, None));
+        let own = operation(DiskMethod::Sync, "wal/1");
+        let fates = [
+            gate.judge(own),
+            gate.judge(Operation {
+                is_probe: true,
+                ..own
+            }),
+        ];
+        for fate in &fates {
+            gate.delayed(fate, Duration::from_millis(6));
+            gate.lost(fate, 10);
+        }
+        let met = gate.met(&id("wal"));
+        assert_eq!((met.operations, met.delayed), (1, 1));
+        assert_eq!(met.added, Duration::from_millis(6));
+        assert_eq!(met.requested, Duration::from_millis(5));
+        assert_eq!(gate.met(&id("base")).delayed, 0);
+        assert_eq!(gate.met(&id("f")).lost_bytes, 10);
+    }
+
+    #[test]
+    fn what_hangs_uses_up_nothing_of_another_fault() {
+        let mut gate = Gate::new(1);
+        gate.begin(id("f"), fault(None, Some(1), None));
+        gate.begin(id("hang"), HostFault::DiskHang {});
+        let own = operation(DiskMethod::Sync, "log");
+        let held = gate.judge(own);
+        assert!(held.hangs && held.errno.is_none());
+        gate.end(&id("hang"));
+        assert_eq!(gate.judge(own).errno, Some(Errno::Io));
+        assert_eq!(gate.judge(own).errno, None, "once");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Server {
             return;
         }
         drop(desk);
-        self.perform(&request, fate);
+        self.perform(&request, &fate);
     }
 
     fn fate(&self, desk: &mut Desk, request: &Request, method: DiskMethod) -> Fate {
@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// Does what the request asks, or fails it.
-    fn perform(&self, request: &Request, fate: Fate) {
+    fn perform(&self, request: &Request, fate: &Fate) {
         let Some(errno) = fate.errno else {
             self.answer(carry_out(&self.files, request, false));
             self.done(request);
@@ -187,15 +187,11 @@ impl Server {
         };
         let of_sync = matches!(request.call(), Some(Call::Sync { .. }));
         let inode = self.files.get(request.node).ok().filter(|_| of_sync);
-        let lost = inode.and_then(|inode| {
-            let path = self.files.path(&inode).unwrap_or_default();
-            let lost = self.files.give_up(&inode).ok();
-            lost.filter(|_| !is_probe(path.trim_start_matches('/').as_bytes()))
-        });
+        let lost = inode.and_then(|inode| self.files.give_up(&inode).ok());
         self.answer(Some(Answer::error(request.unique, errno.number())));
         self.done(request);
         if let Some(bytes) = lost.filter(|bytes| *bytes > 0) {
-            lock(&self.desk).gate.lost(bytes);
+            lock(&self.desk).gate.lost(fate, bytes);
             self.send(Answer::stale(request.node));
         }
     }
@@ -272,13 +268,16 @@ impl Server {
 
     fn carry_out_late(&self, late: Waiting, present: Moment) {
         if late.fate.hangs {
-            // Healed; other faults may be in effect.
+            // Healed; other faults may be in effect. The kernel tells of an interruption once.
+            if late.interrupted {
+                lock(&self.desk).interrupted.insert(late.request.unique);
+            }
             self.judge(late.request, late.arrived);
             return;
         }
         let added = present.since(late.arrived);
-        lock(&self.desk).gate.delayed(late.fate.delay, added);
-        self.perform(&late.request, late.fate);
+        lock(&self.desk).gate.delayed(&late.fate, added);
+        self.perform(&late.request, &late.fate);
     }
 
     /// Obeys the agent until its end closes.

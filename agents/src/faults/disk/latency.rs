@@ -32,10 +32,9 @@ impl Fault<NodeProcess> for Latency {
 
     fn heal(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         self.0.end(host, sound, |met| {
-            let count = met.operations;
-            let mut seen = evidence(format!("{count} operations of the node met it"));
-            if count > 0 {
-                let mean = |sum: Duration| sum.as_millis_f64() / count as f64;
+            let mut seen = evidence(format!("{} operations of the node met it", met.operations));
+            if met.delayed > 0 {
+                let mean = |sum: Duration| sum.as_millis_f64() / met.delayed as f64;
                 seen.achieved = vec![latency(mean(met.requested), mean(met.added))];
             }
             seen
