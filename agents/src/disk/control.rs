@@ -11,25 +11,25 @@ pub(super) const PACKET_BYTES_MAX: usize = 1 << 16;
 /// What the server is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Operations meet this fault from now on. Answered by [`Answer::Met`].
+    /// Operations meet this fault from now on. Answered by [`Reply::Met`].
     Begin { id: FaultId, fault: HostFault },
-    /// They no longer do; what it held goes on. Answered by [`Answer::Met`].
+    /// They no longer do; what it held goes on. Answered by [`Reply::Met`].
     End { id: FaultId },
-    /// Answered by [`Answer::Met`].
+    /// Answered by [`Reply::Met`].
     Look { id: FaultId },
-    /// Alter one sector that was synced. Answered by [`Answer::Damaged`].
+    /// Alter one sector that was synced. Answered by [`Reply::Damaged`].
     Damage {
         id: FaultId,
         damage: Damage,
         path: Option<String>,
     },
-    /// Forget what was not synced. Answered by [`Answer::Lost`].
+    /// Forget what was not synced. Answered by [`Reply::Lost`].
     Lose { id: FaultId, torn: bool },
 }
 
 /// What it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     /// What operations have met of a fault.
     Met(Met),
     /// Which bytes are no longer what they were.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::protocol::{SetAttributes, valid};
+use super::request::{SetAttributes, valid};
 use super::unsynced::Unsynced;
 
 /// The root's number, fixed by the protocol.

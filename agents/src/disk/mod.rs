@@ -2,12 +2,13 @@
 //!
 //! `mount` puts the disk over the folder, in the agent's own mount namespace, so that it is there before the node
 //! is and goes with the agent; `server` is the process that serves it, `gate` what operations meet, `files` and
-//! `unsynced` what stands behind, `operations` and `protocol` the work on requests; `control` is what agent and
+//! `unsynced` what stands behind, `request`, `operations` and `answer` the work on what is asked; `control` is what agent and
 //! server say to each other, `probe` how the agent sees what the node would.
 //!
 //! The invariant: without a fault every operation is carried out at once on the folder, so what the node wrote
 //! is there, under its own name, when the disk is gone.
 
+mod answer;
 mod control;
 mod damage;
 mod files;
@@ -15,7 +16,7 @@ mod gate;
 mod mount;
 mod operations;
 mod probe;
-mod protocol;
+mod request;
 mod server;
 mod unsynced;
 
@@ -31,14 +32,17 @@ use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::{Damage, HostFault};
 use shakedown_contracts::units::Duration;
 
-use control::{Answer, Order, PACKET_BYTES_MAX};
 pub use control::{Damaged, Met};
+use control::{Order, PACKET_BYTES_MAX, Reply};
 use mount::ServerProcess;
 pub use mount::Unserved;
 pub use probe::Step;
 
 /// The server answers within microseconds, and within a second on a machine that is busy.
 const ANSWER_LIMIT_MS: u16 = 10_000;
+
+/// Steps of a whole probe.
+pub const PROBE_STEPS: usize = probe::STEPS.len();
 
 /// A disk that is served; unmounted when dropped.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ impl Disk {
     ) -> io::Result<Damaged> {
         let id = id.clone();
         match self.order(&Order::Damage { id, damage, path })? {
-            Answer::Damaged(damaged) => Ok(damaged),
+            Reply::Damaged(damaged) => Ok(damaged),
             other => Err(unexpected(&other)),
         }
     }
@@ -119,7 +123,7 @@ impl Disk {
     pub fn lose(&self, id: &FaultId, torn: bool) -> io::Result<(usize, u64)> {
         let id = id.clone();
         match self.order(&Order::Lose { id, torn })? {
-            Answer::Lost { files, bytes } => Ok((files, bytes)),
+            Reply::Lost { files, bytes } => Ok((files, bytes)),
             other => Err(unexpected(&other)),
         }
     }
@@ -140,7 +144,7 @@ impl Disk {
     /// # Errors
     /// When no process can be started.
     pub fn probe(&self, limit: Duration) -> io::Result<Vec<Step>> {
-        probe::run(&self.folder, &self.probe_file, probe::STEPS.len(), limit)
+        probe::run(&self.folder, &self.probe_file, PROBE_STEPS, limit)
     }
 
     /// The same, but ends behind the first step, a write; how long that took.
@@ -163,12 +167,12 @@ impl Disk {
 
     fn met(&self, order: &Order) -> io::Result<Met> {
         match self.order(order)? {
-            Answer::Met(met) => Ok(met),
+            Reply::Met(met) => Ok(met),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn order(&self, order: &Order) -> io::Result<Answer> {
+    fn order(&self, order: &Order) -> io::Result<Reply> {
         send(
             self.orders.as_raw_fd(),
             &serde_json::to_vec(order)?,
@@ -185,7 +189,7 @@ impl Disk {
             return Err(io::Error::other("the disk's server has ended"));
         }
         match serde_json::from_slice(&buffer[..length])? {
-            Answer::Refused { reason } => Err(io::Error::other(reason)),
+            Reply::Refused { reason } => Err(io::Error::other(reason)),
             answer => Ok(answer),
         }
     }
@@ -198,6 +202,6 @@ impl Drop for Disk {
     }
 }
 
-fn unexpected(answer: &Answer) -> io::Error {
+fn unexpected(answer: &Reply) -> io::Error {
     io::Error::other(format!("the disk's server answered {answer:?}"))
 }

@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 
+use super::answer::Answer;
 use super::files::{Files, Inode, borrowed, checked, open_at, read_directory};
-use super::protocol::{Answer, Call, Request, forgotten};
+use super::request::{Call, Request, forgotten};
 
 /// How long the kernel may keep names and attributes: nobody else changes the files.
 const KEPT_SECONDS: u64 = 3600;

@@ -23,11 +23,12 @@ use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::{Damage, DiskMethod};
 use shakedown_contracts::time::Moment;
 
-use super::control::{Answer as Told, Damaged, Order, PACKET_BYTES_MAX};
+use super::answer::Answer;
+use super::control::{Damaged, Met, Order, PACKET_BYTES_MAX, Reply};
 use super::files::{Files, lock};
 use super::gate::{Fate, Gate, Operation};
 use super::operations::{carry_out, is_probe};
-use super::protocol::{Answer, Call, REQUEST_BYTES_MAX, Request};
+use super::request::{Call, REQUEST_BYTES_MAX, Request};
 use crate::clock::now;
 
 /// Requests that are carried out side by side: more than programs sync at once.
@@ -303,13 +304,13 @@ impl Server {
         }
     }
 
-    fn carry_out_order(&self, order: Order) -> Told {
+    fn carry_out_order(&self, order: Order) -> Reply {
         match order {
             Order::Begin { id, fault } => {
                 lock(&self.desk).gate.begin(id, fault);
-                Told::Met(super::control::Met::default())
+                Reply::Met(Met::default())
             }
-            Order::Look { id } => Told::Met(lock(&self.desk).gate.met(&id)),
+            Order::Look { id } => Reply::Met(lock(&self.desk).gate.met(&id)),
             Order::End { id } => {
                 let mut desk = lock(&self.desk);
                 let met = desk.gate.end(&id);
@@ -322,7 +323,7 @@ impl Server {
                 }
                 drop(desk);
                 self.changed.notify_all();
-                Told::Met(met)
+                Reply::Met(met)
             }
             Order::Damage { id, damage, path } => self.damage(&id, damage, path.as_deref()),
             Order::Lose { id, torn } => self.lose(&id, torn),
@@ -330,7 +331,7 @@ impl Server {
     }
 
     /// Alters a sector, not the last, of the file that was synced last among those that fit.
-    fn damage(&self, id: &FaultId, damage: Damage, pattern: Option<&str>) -> Told {
+    fn damage(&self, id: &FaultId, damage: Damage, pattern: Option<&str>) -> Reply {
         let mut random = lock(&self.desk).gate.random(id);
         for (node, inode) in self.files.all() {
             let path = self.files.path(&inode).unwrap_or_default();
@@ -346,7 +347,7 @@ impl Server {
             match altered {
                 Ok(Some((offset, before))) => {
                     self.forget_cached(vec![node]);
-                    return Told::Damaged(Damaged {
+                    return Reply::Damaged(Damaged {
                         path,
                         offset,
                         before,
@@ -359,14 +360,14 @@ impl Server {
         refused("no file that was synced has two whole sectors, none could be damaged")
     }
 
-    fn lose(&self, id: &FaultId, torn: bool) -> Told {
+    fn lose(&self, id: &FaultId, torn: bool) -> Reply {
         let mut random = lock(&self.desk).gate.random(id);
         let draw = |bound: u64| random.below(bound.saturating_add(1));
         match self.files.lose(draw, torn) {
             Ok((nodes, bytes)) => {
                 let files = nodes.len();
                 self.forget_cached(nodes);
-                Told::Lost { files, bytes }
+                Reply::Lost { files, bytes }
             }
             Err(error) => refused(&format!("taking back what was not synced: {error}")),
         }
@@ -388,8 +389,8 @@ impl Server {
     }
 }
 
-fn refused(reason: &str) -> Told {
-    Told::Refused {
+fn refused(reason: &str) -> Reply {
+    Reply::Refused {
         reason: reason.to_owned(),
     }
 }

@@ -18,14 +18,12 @@ use shakedown_contracts::units::Duration;
 
 use super::{Fault, Observation, Unverified};
 use crate::clock::now;
-use crate::disk::{Disk, Met, Step};
+use crate::disk::{Disk, Met, PROBE_STEPS, Step};
 use crate::node_agent::node::NodeProcess;
 
 const MECHANISM: &str = "FUSE, the node's folder served by the agent";
 /// A sound disk completes a probe within milliseconds, one behind a busy machine within seconds.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
-/// What a probe does.
-const PROBE_STEPS: usize = 8;
 
 /// The registry; `None` for what another room does.
 pub fn fault(fault: &HostFault, id: &FaultId) -> Option<Box<dyn Fault<NodeProcess>>> {
