@@ -34,9 +34,10 @@ use shakedown_contracts::units::Duration;
 
 pub use control::{Damaged, Met};
 use control::{Order, PACKET_BYTES_MAX, Reply};
-use mount::ServerProcess;
 pub use mount::Unserved;
 pub use probe::Step;
+
+use crate::process::child::Child;
 
 /// The server answers within microseconds, and within a second on a machine that is busy.
 const ANSWER_LIMIT_MS: u16 = 10_000;
@@ -51,7 +52,8 @@ pub struct Disk {
     /// Opened through the disk while it was sound, so that a probe needs no open.
     probe_file: File,
     orders: OwnedFd,
-    server: ServerProcess,
+    /// Ended when this is: whoever still waits for it gets an error from the kernel.
+    _server: Child,
 }
 
 impl Disk {
@@ -69,7 +71,7 @@ impl Disk {
             folder: folder.to_owned(),
             probe_file,
             orders,
-            server,
+            _server: server,
         })
     }
 
@@ -198,7 +200,6 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         mount::unmount(&self.folder);
-        self.server.end();
     }
 }
 

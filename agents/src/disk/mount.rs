@@ -2,23 +2,19 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
-use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 use super::server::serve;
-use crate::process::pidfd::PidFd;
+use crate::process::child::Child;
 
 const DEVICE: &str = "/dev/fuse";
-const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a folder cannot be served as a disk.
 #[derive(Debug, Error)]
@@ -50,24 +46,6 @@ impl Unserved {
 
 const OPENING: &str = "opening /dev/fuse";
 
-/// The server; ended by [`ServerProcess::end`], and with its agent.
-#[derive(Debug)]
-pub(super) struct ServerProcess {
-    pid: i32,
-    handle: PidFd,
-}
-
-impl ServerProcess {
-    /// Ends it. Whoever still waits for it gets an error from the kernel.
-    pub fn end(&self) {
-        // It cannot refuse.
-        let _ = self.handle.signal(Signal::SIGKILL);
-        if self.handle.wait(END_LIMIT).unwrap_or(false) {
-            let _ = waitpid(Pid::from_raw(self.pid), None);
-        }
-    }
-}
-
 /// Takes the disk away. Files that are open on it stay open.
 pub(super) fn unmount(folder: &Path) {
     // It goes with the agent's mount namespace otherwise.
@@ -75,7 +53,7 @@ pub(super) fn unmount(folder: &Path) {
 }
 
 /// Mounts over the folder and starts the server; where it takes orders.
-pub(super) fn mount(folder: &Path, seed: u64) -> Result<(ServerProcess, OwnedFd), Unserved> {
+pub(super) fn mount(folder: &Path, seed: u64) -> Result<(Child, OwnedFd), Unserved> {
     let open = |path: &Path, flags| {
         let mut options = OpenOptions::new();
         options
@@ -120,64 +98,23 @@ pub(super) fn mount(folder: &Path, seed: u64) -> Result<(ServerProcess, OwnedFd)
     }
 }
 
-fn start(device: OwnedFd, root: OwnedFd, orders: OwnedFd, seed: u64) -> io::Result<ServerProcess> {
-    let agent = nix::unistd::getpid();
-    // SAFETY: this process has one thread, so the child is a whole copy, in which no lock is held.
-    let pid = unsafe { libc::fork() };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
+fn start(device: OwnedFd, root: OwnedFd, orders: OwnedFd, seed: u64) -> io::Result<Child> {
+    let kept = [device.as_raw_fd(), root.as_raw_fd(), orders.as_raw_fd()];
+    // SAFETY: an agent has one thread.
+    unsafe {
+        Child::start(c"shakedown-disk", &kept, || {
+            have_room_for_files();
+            if let Err(error) = serve(device, root, &orders, seed) {
+                eprintln!("the disk's server cannot go on: {error}");
+            }
+        })
     }
-    if pid == 0 {
-        // SAFETY: just forked by a process of one thread; only these descriptors are used from here on.
-        unsafe {
-            be_server(
-                agent,
-                [device.as_raw_fd(), root.as_raw_fd(), orders.as_raw_fd()],
-            )
-        };
-        let served = serve(device, root, &orders, seed);
-        if let Err(error) = served {
-            eprintln!("the disk's server cannot go on: {error}");
-        }
-        // SAFETY: ends this process without what the agent does at its end.
-        unsafe { libc::_exit(0) }
-    }
-    let handle = PidFd::open(pid);
-    if handle.is_err() {
-        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    Ok(ServerProcess {
-        pid,
-        handle: handle?,
-    })
 }
 
-/// Dies with the agent, keeps nothing of it open but its log and what it serves, and has room for many files.
-///
-/// # Safety
-/// In a child just forked, before anything else; every other descriptor is closed under its owner.
-unsafe fn be_server(agent: Pid, mut kept: [RawFd; 3]) {
-    // SAFETY: integers, and a local.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != agent.as_raw() {
-            libc::_exit(0);
-        }
-        libc::prctl(libc::PR_SET_NAME, c"shakedown-disk".as_ptr());
-        kept.sort_unstable();
-        let mut from = 3;
-        libc::syscall(libc::SYS_close_range, 0, 1, 0);
-        for fd in kept {
-            if fd > from {
-                libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
-            }
-            from = fd + 1;
-        }
-        libc::syscall(libc::SYS_close_range, from, u32::MAX, 0);
-        let mut limit = std::mem::zeroed::<libc::rlimit>();
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
+/// Each file that the kernel knows takes a descriptor.
+fn have_room_for_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // A refusal leaves what there was.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }

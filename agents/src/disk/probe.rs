@@ -8,15 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::pipe2;
 use shakedown_contracts::host_fault::DiskMethod;
 use shakedown_contracts::units::Duration;
 
 use super::operations::PROBE_NAME;
 use crate::clock::now;
-use crate::process::pidfd::PidFd;
+use crate::process::child::Child;
 
 /// What a probe does, in this order.
 pub(super) const STEPS: [DiskMethod; 8] = [
@@ -31,8 +29,6 @@ pub(super) const STEPS: [DiskMethod; 8] = [
 ];
 /// A step's number, nanoseconds, error number.
 const REPORT_BYTES: usize = 24;
-/// A killed probe ends as soon as the server lets it.
-const END_LIMIT: Duration = Duration::from_secs(5);
 const WRITTEN: usize = 512;
 
 /// A step that completed.
@@ -66,25 +62,19 @@ pub(super) fn run(
     };
     let names = [name("")?, name("-new")?, name("-renamed")?];
     let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let agent = nix::unistd::getpid();
-    // SAFETY: this process has one thread, so no lock is held by another; the child makes
-    // async-signal-safe calls only and never returns.
-    let pid = unsafe { libc::fork() };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if pid == 0 {
-        // SAFETY: as above.
-        unsafe { be_probe(agent, file.as_raw_fd(), &names, write.as_raw_fd()) }
-    }
+    let (file, reports) = (file.as_raw_fd(), write.as_raw_fd());
+    // SAFETY: async-signal-safe calls only.
+    let probe = unsafe {
+        Child::start(c"shakedown-probe", &[file, reports], || {
+            take_steps(file, &names, reports);
+        })
+    }?;
     drop(write);
-    let handle = PidFd::open(pid)?;
     let steps = collect(read, wanted, limit);
-    let _ = handle.signal(Signal::SIGKILL);
-    if !handle.wait(END_LIMIT)? {
+    if !probe.end()? {
+        let pid = probe.pid();
         return Err(io::Error::other(format!("probe {pid} cannot be ended")));
     }
-    let _ = waitpid(Pid::from_raw(pid), None);
     steps
 }
 
@@ -122,17 +112,13 @@ fn collect(read: OwnedFd, wanted: usize, limit: Duration) -> io::Result<Vec<Step
 /// Takes all steps and reports each.
 ///
 /// # Safety
-/// Only in a child just forked by a process of one thread.
-unsafe fn be_probe(agent: Pid, file: RawFd, names: &[CString; 3], reports: RawFd) -> ! {
+/// The descriptors are open.
+unsafe fn take_steps(file: RawFd, names: &[CString; 3], reports: RawFd) {
     let [base, new, renamed] = names;
     let buffer = [0x5a_u8; WRITTEN];
     let mut back = [0_u8; WRITTEN];
     // SAFETY: async-signal-safe calls; pointers are to locals and terminated names.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != agent.as_raw() {
-            libc::_exit(0);
-        }
         for (number, method) in STEPS.iter().enumerate() {
             let began = now();
             let result = match method {
@@ -156,7 +142,6 @@ unsafe fn be_probe(agent: Pid, file: RawFd, names: &[CString; 3], reports: RawFd
             let report = [number as u64, took, errno as u64];
             libc::write(reports, report.as_ptr().cast(), REPORT_BYTES);
         }
-        libc::_exit(0)
     }
 }
 

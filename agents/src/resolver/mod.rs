@@ -16,19 +16,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use shakedown_contracts::control::Names;
 use shakedown_contracts::dns_fault::DnsFault;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::random::Random;
-use shakedown_contracts::units::Duration;
 use thiserror::Error;
 
 pub use probe::{Heard, Way, ask};
@@ -36,7 +32,7 @@ use server::Server;
 use zone::Faults;
 pub use zone::{Answer, Verdict, is_random};
 
-use crate::process::pidfd::PidFd;
+use crate::process::child::Child;
 
 /// Where it listens: an address of the loopback that programs leave alone, as systemd's stub does.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
@@ -48,7 +44,6 @@ const ORDER_BYTES_MAX: usize = 1 << 18;
 const DONE: &[u8] = b"done";
 /// It answers within microseconds, and within a second on a machine that is busy.
 const ANSWER_LIMIT_MS: u16 = 10_000;
-const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a node has no resolver.
 #[derive(Debug, Error)]
@@ -71,8 +66,8 @@ pub struct Resolver {
     names: BTreeMap<String, Ipv4Addr>,
     faults: Faults,
     orders: OwnedFd,
-    pid: i32,
-    handle: PidFd,
+    /// Ended when this is.
+    _server: Child,
 }
 
 impl Resolver {
@@ -110,13 +105,12 @@ impl Resolver {
             names: known.clone(),
             random: Random::keyed(names.seed, "addresses", "dns"),
         };
-        let (pid, handle) = start(server).map_err(Unresolved::new("starting its process"))?;
+        let server = start(server).map_err(Unresolved::new("starting its process"))?;
         let resolver = Resolver {
             names: known,
             faults: Faults::default(),
             orders,
-            pid,
-            handle,
+            _server: server,
         };
         configuration::place(folder)?;
         Ok(resolver)
@@ -178,65 +172,18 @@ impl Resolver {
     }
 }
 
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        // It cannot refuse.
-        let _ = self.handle.signal(Signal::SIGKILL);
-        if self.handle.wait(END_LIMIT).unwrap_or(false) {
-            let _ = waitpid(Pid::from_raw(self.pid), None);
-        }
-    }
-}
-
-fn start(server: Server) -> io::Result<(i32, PidFd)> {
-    let agent = nix::unistd::getpid();
-    // SAFETY: this process has one thread, so the child is a whole copy, in which no lock is held.
-    let pid = unsafe { libc::fork() };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if pid == 0 {
-        let kept = [
-            server.datagrams.as_raw_fd(),
-            server.listener.as_raw_fd(),
-            server.orders.as_raw_fd(),
-        ];
-        // SAFETY: just forked by a process of one thread; only these descriptors are used from here on.
-        unsafe { be_server(agent, kept) };
-        if let Err(error) = server.serve() {
-            eprintln!("the node's resolver cannot go on: {error}");
-        }
-        // SAFETY: ends this process without what the agent does at its end.
-        unsafe { libc::_exit(0) }
-    }
-    let handle = PidFd::open(pid);
-    if handle.is_err() {
-        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    Ok((pid, handle?))
-}
-
-/// Dies with the agent, and keeps nothing of it open but its log and these.
-///
-/// # Safety
-/// In a child just forked, before anything else; every other descriptor is closed under its owner.
-unsafe fn be_server(agent: Pid, mut kept: [RawFd; 3]) {
-    kept.sort_unstable();
-    // SAFETY: integers, and a constant string.
+fn start(server: Server) -> io::Result<Child> {
+    let kept = [
+        server.datagrams.as_raw_fd(),
+        server.listener.as_raw_fd(),
+        server.orders.as_raw_fd(),
+    ];
+    // SAFETY: an agent has one thread.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != agent.as_raw() {
-            libc::_exit(0);
-        }
-        libc::prctl(libc::PR_SET_NAME, c"shakedown-dns".as_ptr());
-        libc::syscall(libc::SYS_close_range, 0, 1, 0);
-        let mut from = 3;
-        for fd in kept {
-            if fd > from {
-                libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
+        Child::start(c"shakedown-dns", &kept, || {
+            if let Err(error) = server.serve() {
+                eprintln!("the node's resolver cannot go on: {error}");
             }
-            from = fd + 1;
-        }
-        libc::syscall(libc::SYS_close_range, from, u32::MAX, 0);
+        })
     }
 }

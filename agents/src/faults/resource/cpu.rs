@@ -9,7 +9,7 @@ use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::{Bracket, Moment};
 use shakedown_contracts::units::Duration;
 
-use super::helper::{Helper, Work};
+use super::hog::{Hog, Work};
 use super::quota::Quota;
 use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
@@ -25,7 +25,7 @@ const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 /// The fault.
 pub(super) struct Cpu {
     wanted: u32,
-    hogs: Vec<Helper>,
+    hogs: Vec<Hog>,
     quota: Option<Quota>,
 }
 
@@ -40,7 +40,7 @@ impl Cpu {
 
     /// Nanoseconds that all of them have run; `None` while one has not.
     fn have_run(&self) -> Option<u64> {
-        let times = self.hogs.iter().map(|hog| nanos_run(hog.pid));
+        let times = self.hogs.iter().map(|hog| nanos_run(hog.pid()));
         times.map(|nanos| nanos.filter(|nanos| *nanos > 0)).sum()
     }
 
@@ -110,7 +110,7 @@ impl Cpu {
         };
         let before = now();
         for _ in 0..self.wanted {
-            let hog = Helper::start(Work::Spin, false);
+            let hog = Hog::start(Work::Spin, false);
             let failed = |error| unverified(format!("starting a busy process: {error}"));
             self.hogs.push(hog.map_err(failed)?);
         }
@@ -148,7 +148,7 @@ impl Cpu {
     fn leave(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         let before = now();
         let hogs = std::mem::take(&mut self.hogs);
-        let pids: Vec<i32> = hogs.iter().map(|hog| hog.pid).collect();
+        let pids: Vec<i32> = hogs.iter().map(|hog| hog.pid()).collect();
         drop(hogs);
         let at = Bracket {
             before,

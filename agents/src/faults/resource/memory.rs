@@ -12,7 +12,7 @@ use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::{Bytes, Duration};
 
-use super::helper::{Helper, Work};
+use super::hog::{Hog, Work};
 use crate::cgroup::{Group, Version};
 use crate::clock::now;
 use crate::faults::{Fault, Observation, Unverified};
@@ -31,7 +31,7 @@ pub(super) struct Memory {
     pub id: FaultId,
     pub limit: Option<Bytes>,
     pub pressure: Option<Bytes>,
-    pub holder: Option<Helper>,
+    pub holder: Option<Hog>,
 }
 
 impl Fault<NodeProcess> for Memory {
@@ -104,13 +104,13 @@ impl Memory {
     /// Starts the holder; what is resident of it.
     fn press(&mut self, wanted: Bytes) -> Result<Bytes, String> {
         let failed = |error: io::Error| format!("holding memory: {error}");
-        let holder = Helper::start(Work::Hold(wanted.0 as usize), true).map_err(failed)?;
+        let holder = Hog::start(Work::Hold(wanted.0 as usize), true).map_err(failed)?;
         // What it shares with the agent does not count.
-        let shared = resident(holder.pid).map_err(failed)?;
+        let shared = resident(holder.pid()).map_err(failed)?;
         holder.go_on().map_err(failed)?;
         let until = now().after(HOLD_LIMIT);
         loop {
-            let resident = resident(holder.pid).map_err(|_| {
+            let resident = resident(holder.pid()).map_err(|_| {
                 format!("who was to hold {wanted} was ended by the kernel; give less")
             })?;
             let held = Bytes(resident.0.saturating_sub(shared.0));
@@ -201,8 +201,8 @@ fn ended(group: &Group) -> u64 {
 
 /// Takes twice the limit in the group; the signal that ended whoever did.
 fn overtake(mut twin: Group, limit: Bytes) -> io::Result<Option<Signal>> {
-    let greedy = Helper::start(Work::Hold(2 * limit.0 as usize), true)?;
-    twin.take(ProcessIdentity::of(greedy.pid)?)?;
+    let greedy = Hog::start(Work::Hold(2 * limit.0 as usize), true)?;
+    twin.take(ProcessIdentity::of(greedy.pid())?)?;
     greedy.go_on()?;
     let ended = greedy.ended_by(END_LIMIT)?;
     drop(greedy);

@@ -3,7 +3,7 @@
 mod cpu;
 mod dns;
 mod file_descriptors;
-mod helper;
+mod hog;
 mod memory;
 mod quota;
 

@@ -12,7 +12,7 @@ use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use super::cpu::nanos_run;
-use super::helper::{Helper, Work};
+use super::hog::{Hog, Work};
 use crate::cgroup::{Group, Version};
 use crate::clock::now;
 use crate::faults::{Observation, Unverified};
@@ -116,9 +116,9 @@ impl Quota {
 
     /// The share of one processor that a busy process gets in the group.
     fn watch(&self, mut twin: Group) -> io::Result<f64> {
-        let busy = Helper::start(Work::Spin, true)?;
-        twin.take(crate::process::identity::ProcessIdentity::of(busy.pid)?)?;
-        let (began, used) = (now(), nanos_run(busy.pid).unwrap_or(0));
+        let busy = Hog::start(Work::Spin, true)?;
+        twin.take(crate::process::identity::ProcessIdentity::of(busy.pid())?)?;
+        let (began, used) = (now(), nanos_run(busy.pid()).unwrap_or(0));
         busy.go_on()?;
         let watched = Duration::from_micros(WATCHED_PERIODS * PERIOD_MICROS);
         let until = began.after(watched);
@@ -126,7 +126,7 @@ impl Quota {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         let took = now().since(began).as_nanos();
-        let used = nanos_run(busy.pid).unwrap_or(0).saturating_sub(used);
+        let used = nanos_run(busy.pid()).unwrap_or(0).saturating_sub(used);
         drop(busy);
         twin.remove()?;
         Ok(used as f64 / took as f64)

@@ -1,15 +1,14 @@
-//! Processes of the agent's own that use a resource up: they die with the agent, and with their handle here.
+//! Hogs: processes of the agent's own that use a resource up.
 
 use std::io;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use shakedown_contracts::units::Duration;
 
-use crate::process::pidfd::PidFd;
+use crate::process::child::Child;
 
-const END_LIMIT: Duration = Duration::from_secs(5);
 /// Between two rounds over all pages, so that they stay in use and the processors free.
 const ROUND_MICROS: u32 = 100_000;
 
@@ -22,80 +21,46 @@ pub(super) enum Work {
     Hold(usize),
 }
 
-/// A process; it ends with this.
+/// A hog; it ends with this.
 #[derive(Debug)]
-pub(super) struct Helper {
-    pub pid: i32,
-    handle: PidFd,
-}
+pub(super) struct Hog(Child);
 
-impl Helper {
+impl Hog {
     /// Starts one, in a session of its own. It waits for SIGCONT first if `stopped`.
     pub fn start(work: Work, stopped: bool) -> io::Result<Self> {
-        let agent = nix::unistd::getpid();
-        // SAFETY: this process has one thread, so no lock is held by another; the child makes
-        // async-signal-safe calls only and never returns.
-        let pid = unsafe { libc::fork() };
-        if pid < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if pid == 0 {
-            // SAFETY: as above.
-            unsafe { be(work, stopped, agent) }
-        }
-        let handle = PidFd::open(pid);
-        if handle.is_err() {
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        let handle = handle?;
+        // SAFETY: async-signal-safe calls only.
+        let child = unsafe { Child::start(c"shakedown-hog", &[], || be(work, stopped)) }?;
         if stopped {
-            waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WUNTRACED))?;
+            waitpid(Pid::from_raw(child.pid()), Some(WaitPidFlag::WUNTRACED))?;
         }
-        Ok(Helper { pid, handle })
+        Ok(Hog(child))
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        self.0.pid()
     }
 
     /// Lets one that was started stopped go on.
     pub fn go_on(&self) -> io::Result<()> {
-        self.handle.signal(Signal::SIGCONT)
+        self.0.signal(Signal::SIGCONT)
     }
 
     /// The signal that ended it, if one has within the limit.
     pub fn ended_by(&self, limit: Duration) -> io::Result<Option<Signal>> {
-        if !self.handle.wait(limit)? {
-            return Ok(None);
-        }
-        match waitpid(Pid::from_raw(self.pid), None)? {
-            WaitStatus::Signaled(_, signal, _) => Ok(Some(signal)),
-            _ => Ok(None),
-        }
+        self.0.ended_by(limit)
     }
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        // It cannot refuse; a machine that takes longer is seen by whoever looks for it.
-        let _ = self.handle.signal(Signal::SIGKILL);
-        if self.handle.wait(END_LIMIT).unwrap_or(false) {
-            let _ = waitpid(Pid::from_raw(self.pid), None);
-        }
-    }
-}
-
-/// Does its work until it is killed, or its agent ends.
+/// Does its work until it is killed.
 ///
 /// # Safety
-/// Only in a child just forked by a process of one thread.
-unsafe fn be(work: Work, stopped: bool, agent: Pid) -> ! {
-    // SAFETY: async-signal-safe calls; pointers are to locals and to the mapping just made.
+/// Only in a child just forked.
+unsafe fn be(work: Work, stopped: bool) -> ! {
+    // SAFETY: async-signal-safe calls; pointers are to locals.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != agent.as_raw() {
-            libc::_exit(0);
-        }
         libc::setsid();
-        libc::prctl(libc::PR_SET_NAME, c"shakedown-hog".as_ptr());
         be_first_to_go();
-        libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
         let mut mask = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut mask);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
