@@ -10,9 +10,11 @@ pub mod network;
 pub mod process;
 pub mod resource;
 
-use shakedown_contracts::event::Evidence;
+use shakedown_contracts::event::{Achieved, Evidence};
 use shakedown_contracts::time::Bracket;
 use thiserror::Error;
+
+use crate::clock::{now, until_now};
 
 /// A fault that has been or is to be injected into `Host`: a node's process, or the links.
 pub trait Fault<Host>: Send {
@@ -45,6 +47,32 @@ pub struct Observation {
     pub at: Bracket,
     /// How it was done and seen.
     pub evidence: Evidence,
+}
+
+impl Observation {
+    /// Of something that was done by that mechanism, in words.
+    pub fn new(at: Bracket, mechanism: &str, observed: String) -> Self {
+        Observation {
+            at,
+            evidence: Evidence {
+                mechanism: mechanism.to_owned(),
+                observed,
+                achieved: Vec::new(),
+            },
+        }
+    }
+
+    /// Of what is so already.
+    pub fn at_once(mechanism: &str, observed: String) -> Self {
+        Observation::new(until_now(now()), mechanism, observed)
+    }
+
+    /// With numbers, asked for and seen.
+    #[must_use]
+    pub fn with(mut self, achieved: Vec<Achieved>) -> Self {
+        self.evidence.achieved = achieved;
+        self
+    }
 }
 
 /// A fault or heal without proof.

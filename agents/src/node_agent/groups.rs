@@ -9,7 +9,7 @@ use shakedown_contracts::time::Bracket;
 
 use super::node::NodeProcess;
 use crate::cgroup::{Group, Hierarchy};
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::Unverified;
 use crate::faults::guard::Ledgered;
 use crate::process::identity::ProcessIdentity;
@@ -87,10 +87,7 @@ impl NodeProcess {
         };
         let removed = group.remove();
         removed.map_err(|error| unverified(format!("removing its group: {error}")))?;
-        Ok(Bracket {
-            before,
-            after: now(),
-        })
+        Ok(until_now(before))
     }
 
     /// A process that has just been started meets what the node is under.

@@ -10,16 +10,16 @@
 
 use std::io;
 
-use shakedown_contracts::event::{Achieved, Evidence};
+use shakedown_contracts::event::Achieved;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::{BumpDirection, HostFault};
-use shakedown_contracts::time::{Bracket, Moment};
+use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use super::code::Setting;
 use super::patch::{Patch, Settings};
 use super::visit::Visit;
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::process::{Wanted, settle};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
@@ -166,10 +166,7 @@ impl Skew {
             patch.set(to(number, settings))?;
             held.push(settings);
         }
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         Ok((at, held))
     }
 
@@ -195,13 +192,7 @@ impl Skew {
         let (at, held) = self.change(host, &begin).map_err(nothing_changed)?;
         let seen = self.observe(host, &before[0]);
         let (observed, achieved) = seen.map_err(|unverified| (unverified, held))?;
-        let mechanism = MECHANISM.to_owned();
-        let evidence = Evidence {
-            mechanism,
-            observed,
-            achieved,
-        };
-        Ok(Observation { at, evidence })
+        Ok(Observation::new(at, MECHANISM, observed).with(achieved))
     }
 
     /// Asks each process for the time. One that has ended is passed over.
@@ -346,7 +337,7 @@ impl Fault<NodeProcess> for Skew {
         if !same {
             host.clock_held_by = None;
             let observed = "the processes with that clock have ended".to_owned();
-            return Ok(told_by(now(), observed));
+            return Ok(Observation::at_once(MECHANISM, observed));
         }
         self.take_in(host)?;
         // Who executed another program under the fault has true clocks already.
@@ -371,23 +362,7 @@ impl Fault<NodeProcess> for Skew {
         let observed = format!(
             "{count} processes are told a time {ahead:+.3} ms off that runs true; {own} have their own vDSO back"
         );
-        let mut observation = told_by(at.after, observed);
-        observation.at = at;
-        Ok(observation)
-    }
-}
-
-fn told_by(moment: Moment, observed: String) -> Observation {
-    Observation {
-        at: Bracket {
-            before: moment,
-            after: moment,
-        },
-        evidence: Evidence {
-            mechanism: MECHANISM.to_owned(),
-            observed,
-            achieved: Vec::new(),
-        },
+        Ok(Observation::new(at, MECHANISM, observed))
     }
 }
 

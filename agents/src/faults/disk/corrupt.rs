@@ -3,11 +3,10 @@
 
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::Damage;
-use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
-use super::{disk, evidence};
-use crate::clock::now;
+use super::{MECHANISM, disk, evidence};
+use crate::clock::{now, until_now};
 use crate::disk::{Damaged, Disk};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
@@ -31,10 +30,7 @@ impl Fault<NodeProcess> for Corrupt {
         let disk = disk(host)?;
         let before = now();
         let damaged = disk.damage(&self.id, self.damage, self.path.clone());
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let damaged = damaged.map_err(|error| unverified(error.to_string()))?;
         let bits = altered_bits(disk, &damaged).map_err(unverified)?;
         let (path, offset) = (damaged.path.trim_start_matches('/'), damaged.offset);
@@ -47,14 +43,10 @@ impl Fault<NodeProcess> for Corrupt {
     }
 
     fn heal(&mut self, _host: &mut NodeProcess) -> Result<Observation, Unverified> {
-        let now = now();
-        Ok(Observation {
-            at: Bracket {
-                before: now,
-                after: now,
-            },
-            evidence: evidence("what was altered stays".to_owned()),
-        })
+        Ok(Observation::at_once(
+            MECHANISM,
+            "what was altered stays".to_owned(),
+        ))
     }
 }
 

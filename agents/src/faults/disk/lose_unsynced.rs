@@ -3,10 +3,9 @@
 //! dead: a living one finds its own writes gone.
 
 use shakedown_contracts::fault::FaultId;
-use shakedown_contracts::time::Bracket;
 
-use super::{disk, evidence};
-use crate::clock::now;
+use super::{MECHANISM, disk, evidence};
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
 
@@ -20,10 +19,7 @@ impl Fault<NodeProcess> for LoseUnsynced {
     fn inject(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         let before = now();
         let lost = disk(host)?.lose(&self.id, self.torn);
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let (files, bytes) = lost.map_err(|error| Unverified {
             reason: format!("{}: {error}", host.name()),
         })?;
@@ -34,13 +30,9 @@ impl Fault<NodeProcess> for LoseUnsynced {
     }
 
     fn heal(&mut self, _host: &mut NodeProcess) -> Result<Observation, Unverified> {
-        let now = now();
-        Ok(Observation {
-            at: Bracket {
-                before: now,
-                after: now,
-            },
-            evidence: evidence("what is gone stays gone".to_owned()),
-        })
+        Ok(Observation::at_once(
+            MECHANISM,
+            "what is gone stays gone".to_owned(),
+        ))
     }
 }

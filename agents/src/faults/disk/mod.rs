@@ -13,11 +13,10 @@ use std::io;
 use shakedown_contracts::event::Evidence;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::host_fault::HostFault;
-use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use super::{Fault, Observation, Unverified};
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::disk::{Disk, Met, PROBE_STEPS, Step};
 use crate::node_agent::node::NodeProcess;
 
@@ -77,10 +76,7 @@ impl InEffect {
         let disk = disk(host)?;
         let before = now();
         let begun = disk.begin(&self.id, &self.fault);
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let seen = begun
             .map_err(|error| error.to_string())
             .and_then(|()| see(disk));
@@ -117,10 +113,7 @@ impl InEffect {
         let ended = disk
             .end(&self.id)
             .map_err(|error| unverified(error.to_string()))?;
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let mut evidence = met(&ended);
         let seen = match others {
             0 => see(&probe(disk).map_err(unverified)?).map_err(unverified)?,

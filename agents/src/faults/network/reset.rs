@@ -10,11 +10,10 @@ use std::net::Ipv4Addr;
 
 use shakedown_contracts::event::{Achieved, Evidence};
 use shakedown_contracts::fault::{FaultId, Link};
-use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use super::confirm::{self, unverified};
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::netlink::NetlinkError;
 use crate::netlink::sockets::{self, Connection};
@@ -58,10 +57,7 @@ impl Fault<Links> for Reset {
             })?;
             ended.push((link.clone(), of_link));
         }
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         if count == 0 {
             let (ports, links) = (&self.scope.ports, told(&self.scope.links));
             let of = match ports.is_all() {
@@ -104,10 +100,7 @@ impl Fault<Links> for Reset {
         let before = now();
         let look = confirm::arrivals;
         let seen = confirm::by_ports(host, &self.scope, look, look)?;
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         Ok(seen.into_observation(
             at,
             "nothing: new connections were never hindered".to_owned(),

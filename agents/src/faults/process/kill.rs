@@ -4,12 +4,9 @@
 //! is readable). Healed is not "started" but "serves again". Two kills that overlap keep the node
 //! dead until both are healed.
 
-use shakedown_contracts::event::Evidence;
 use shakedown_contracts::fault::FaultId;
-use shakedown_contracts::time::Bracket;
 
 use super::ready::{AwaitReady, require_readiness};
-use crate::clock;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
 
@@ -68,7 +65,7 @@ impl Fault<NodeProcess> for Kill {
             Some(awaited) => awaited.observation(host),
             None => {
                 let others: Vec<_> = host.dead_by.iter().map(ToString::to_string).collect();
-                Ok(at_once(
+                Ok(Observation::at_once(
                     "nothing",
                     format!("still dead by {}", others.join(", ")),
                 ))
@@ -80,7 +77,10 @@ impl Fault<NodeProcess> for Kill {
 /// Kills the running node, or states that it was dead already.
 pub(super) fn kill_or_find_dead(host: &mut NodeProcess) -> Result<Observation, Unverified> {
     if matches!(host.state(), Run::Dead) {
-        return Ok(at_once("nothing", "the node was dead already".to_owned()));
+        return Ok(Observation::at_once(
+            "nothing",
+            "the node was dead already".to_owned(),
+        ));
     }
     let killed = host.kill()?;
     let observed = format!(
@@ -90,29 +90,5 @@ pub(super) fn kill_or_find_dead(host: &mut NodeProcess) -> Result<Observation, U
         killed.status
     );
     let mechanism = "SIGKILL by pidfd, to the node and to its namespace's init".to_owned();
-    Ok(Observation {
-        at: killed.at,
-        evidence: Evidence {
-            mechanism,
-            observed,
-            achieved: Vec::new(),
-        },
-    })
-}
-
-/// An observation of what is so already.
-pub(super) fn at_once(mechanism: &str, observed: String) -> Observation {
-    let now = clock::now();
-    let mechanism = mechanism.to_owned();
-    Observation {
-        at: Bracket {
-            before: now,
-            after: now,
-        },
-        evidence: Evidence {
-            mechanism,
-            observed,
-            achieved: Vec::new(),
-        },
-    }
+    Ok(Observation::new(killed.at, &mechanism, observed))
 }

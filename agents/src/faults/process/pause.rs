@@ -9,12 +9,10 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use shakedown_contracts::event::Evidence;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
-use super::kill::at_once;
 use crate::clock;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
@@ -71,14 +69,17 @@ impl Fault<NodeProcess> for Pause {
         match host.state() {
             Run::Running { generation, .. } if generation == self.generation => {
                 if let Some(other) = host.paused_by.first() {
-                    return Ok(at_once("nothing", format!("still stopped by {other}")));
+                    return Ok(Observation::at_once(
+                        "nothing",
+                        format!("still stopped by {other}"),
+                    ));
                 }
                 settle(host, Wanted::Continued)
             }
             _ => match host.ending(self.generation) {
                 Some(end) if end.expected => {
                     let observed = "another fault killed the stopped process meanwhile";
-                    Ok(at_once("nothing", observed.to_owned()))
+                    Ok(Observation::at_once("nothing", observed.to_owned()))
                 }
                 end => {
                     let how = end.map_or("in an unknown way", |end| end.status.as_str());
@@ -206,14 +207,7 @@ fn observation(wanted: Wanted, members: &[ProcessIdentity], at: Bracket) -> Obse
         "{} by pidfd to each process of the pid namespace",
         wanted.signal()
     );
-    Observation {
-        at,
-        evidence: Evidence {
-            mechanism,
-            observed,
-            achieved: Vec::new(),
-        },
-    }
+    Observation::new(at, &mechanism, observed)
 }
 
 /// Signals exactly this process; one that has ended needs no signal.

@@ -3,7 +3,6 @@
 //! A process that exists is not yet a node that serves, so the heal of a kill ends with the node's
 //! own `node.ready` and never with the start.
 
-use shakedown_contracts::event::Evidence;
 use shakedown_contracts::time::{Bracket, Moment};
 
 use crate::clock;
@@ -104,14 +103,7 @@ impl AwaitReady {
 }
 
 fn started(at: Bracket, observed: String) -> Observation {
-    Observation {
-        at,
-        evidence: Evidence {
-            mechanism: "exec in a new pid namespace".to_owned(),
-            observed,
-            achieved: Vec::new(),
-        },
-    }
+    Observation::new(at, "exec in a new pid namespace", observed)
 }
 
 /// Refuses a program whose readiness could not be seen, before anything is done to it.

@@ -4,11 +4,10 @@
 //! fault unverified and the node running. Otherwise as a kill: healed is "serves again", and those
 //! that overlap keep the node dead until all are healed.
 
-use shakedown_contracts::event::Evidence;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::units::Duration;
 
-use super::kill::{Kill, at_once};
+use super::kill::Kill;
 use super::ready::require_readiness;
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
@@ -34,7 +33,7 @@ impl Fault<NodeProcess> for Terminate {
     fn inject(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
         require_readiness(host)?;
         let observation = match host.state() {
-            Run::Dead => at_once("nothing", "the node was dead already".to_owned()),
+            Run::Dead => Observation::at_once("nothing", "the node was dead already".to_owned()),
             Run::Running { .. } => terminate(host)?,
         };
         host.dead_by.insert(self.id.clone());
@@ -58,12 +57,9 @@ fn terminate(host: &mut NodeProcess) -> Result<Observation, Unverified> {
         ended.at.width().as_millis_f64(),
         ended.status
     );
-    Ok(Observation {
-        at: ended.at,
-        evidence: Evidence {
-            mechanism: "SIGTERM by pidfd to the node".to_owned(),
-            observed,
-            achieved: Vec::new(),
-        },
-    })
+    Ok(Observation::new(
+        ended.at,
+        "SIGTERM by pidfd to the node",
+        observed,
+    ))
 }

@@ -4,14 +4,14 @@
 //! They die with the agent. Proof: every one of them has run; how much of the processors they got
 //! together is told.
 
-use shakedown_contracts::event::{Achieved, Evidence};
+use shakedown_contracts::event::Achieved;
 use shakedown_contracts::fault::FaultId;
-use shakedown_contracts::time::{Bracket, Moment};
+use shakedown_contracts::time::Moment;
 use shakedown_contracts::units::Duration;
 
 use super::hog::{Hog, Work};
 use super::quota::Quota;
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
 
@@ -114,10 +114,7 @@ impl Cpu {
             let failed = |error| unverified(format!("starting a busy process: {error}"));
             self.hogs.push(hog.map_err(failed)?);
         }
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let Some(share) = self.watch(before) else {
             self.hogs.clear();
             return Err(unverified(format!(
@@ -126,22 +123,15 @@ impl Cpu {
             )));
         };
         let count = self.hogs.len();
-        Ok(Observation {
-            at,
-            evidence: Evidence {
-                mechanism: MECHANISM.to_owned(),
-                observed: format!(
-                    "{count} busy processes got {:.0} % of one processor together",
-                    100.0 * share
-                ),
-                achieved: vec![Achieved {
-                    name: "hogs".to_owned(),
-                    requested: f64::from(self.wanted),
-                    achieved: count as f64,
-                    unit: "processes".to_owned(),
-                }],
-            },
-        })
+        let share = 100.0 * share;
+        let observed = format!("{count} busy processes got {share:.0} % of one processor together");
+        let hogs = Achieved {
+            name: "hogs".to_owned(),
+            requested: f64::from(self.wanted),
+            achieved: count as f64,
+            unit: "processes".to_owned(),
+        };
+        Ok(Observation::new(at, MECHANISM, observed).with(vec![hogs]))
     }
 
     /// Ends them.
@@ -150,22 +140,13 @@ impl Cpu {
         let hogs = std::mem::take(&mut self.hogs);
         let pids: Vec<i32> = hogs.iter().map(|hog| hog.pid()).collect();
         drop(hogs);
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         if let Some(pid) = pids.iter().find(|pid| nanos_run(**pid).is_some()) {
             let reason = format!("{}: busy process {pid} has not ended", host.name());
             return Err(Unverified { reason });
         }
-        Ok(Observation {
-            at,
-            evidence: Evidence {
-                mechanism: MECHANISM.to_owned(),
-                observed: format!("{} busy processes have ended", pids.len()),
-                achieved: Vec::new(),
-            },
-        })
+        let observed = format!("{} busy processes have ended", pids.len());
+        Ok(Observation::new(at, MECHANISM, observed))
     }
 }
 

@@ -12,7 +12,7 @@ use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
 use crate::resolver::message::{Code, Reply};
@@ -46,10 +46,7 @@ impl Fault<NodeProcess> for Dns {
         })?;
         let before = now();
         let begun = resolver.begin(&self.id, self.fault.clone());
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let seen = begun
             .map_err(|error| error.to_string())
             .and_then(|()| changes_anything(resolver, &self.fault))
@@ -74,10 +71,7 @@ impl Fault<NodeProcess> for Dns {
             .ok_or_else(|| unverified("its resolver is gone".to_owned()))?;
         let before = now();
         let ended = resolver.end(&self.id);
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let seen = ended
             .map_err(|error| error.to_string())
             .and_then(|()| look(resolver, &self.fault))

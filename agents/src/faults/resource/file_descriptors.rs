@@ -10,9 +10,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use shakedown_contracts::event::{Achieved, Evidence};
-use shakedown_contracts::time::Bracket;
 
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::{NodeProcess, Run};
 use crate::process::identity::ProcessIdentity;
@@ -98,10 +97,7 @@ impl Fault<NodeProcess> for FileDescriptors {
         let before = now();
         let processes = host.processes().map_err(failed)?;
         let lowered = self.lower(&processes);
-        let at = Bracket {
-            before,
-            after: now(),
-        };
+        let at = until_now(before);
         let free = match lowered {
             Ok(free) if !self.lowered.is_empty() => free,
             Ok(_) => {
@@ -156,10 +152,7 @@ impl Fault<NodeProcess> for FileDescriptors {
             "the processes under the limit have ended".to_owned()
         };
         Ok(Observation {
-            at: Bracket {
-                before,
-                after: now(),
-            },
+            at: until_now(before),
             evidence: Evidence {
                 mechanism: MECHANISM.to_owned(),
                 observed,

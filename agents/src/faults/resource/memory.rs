@@ -7,14 +7,14 @@
 use std::io;
 
 use nix::sys::signal::Signal;
-use shakedown_contracts::event::{Achieved, Evidence};
+use shakedown_contracts::event::Achieved;
 use shakedown_contracts::fault::FaultId;
 use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::{Bytes, Duration};
 
 use super::hog::{Hog, Work};
 use crate::cgroup::{Group, Version};
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Fault, Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
 use crate::process::identity::ProcessIdentity;
@@ -40,36 +40,31 @@ impl Fault<NodeProcess> for Memory {
         let unverified = |reason: String| Unverified {
             reason: format!("{name}: {reason}"),
         };
-        let before = now();
+        let mut at = None;
         let mut seen = Vec::new();
         let mut achieved = Vec::new();
         if let Some(pressure) = self.pressure {
+            let before = now();
             let held = self.press(pressure).map_err(unverified)?;
+            at = Some(until_now(before));
             seen.push(format!("{held} are held beside the node"));
             achieved.push(bytes("pressure", pressure, held));
         }
         if let Some(limit) = self.limit {
             let outcome = self.restrict(host, limit);
-            let (taken, read_back) = outcome.map_err(|reason| {
+            let limited = outcome.map_err(|reason| {
                 self.holder = None;
                 unverified(reason)
             })?;
+            at.get_or_insert(limited.at);
+            let (taken, read_back) = (limited.processes, limited.limit);
             seen.push(format!(
                 "{taken} processes can take {read_back} more; one that took more under such a limit was ended"
             ));
             achieved.push(bytes("limit", limit, read_back));
         }
-        Ok(Observation {
-            at: Bracket {
-                before,
-                after: now(),
-            },
-            evidence: Evidence {
-                mechanism: mechanism(self),
-                observed: seen.join("; "),
-                achieved,
-            },
-        })
+        let at = at.unwrap_or_else(|| until_now(now()));
+        Ok(Observation::new(at, self.mechanism(), seen.join("; ")).with(achieved))
     }
 
     fn heal(&mut self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
@@ -79,25 +74,26 @@ impl Fault<NodeProcess> for Memory {
             seen.push("what was held is free".to_owned());
         }
         if self.limit.is_some() {
-            let group = host.group(&self.id);
-            let ended = group.map_or(0, ended);
+            let ended = host.group(&self.id).map_or(0, ended);
             host.remove_group(&self.id)?;
             seen.push(format!(
                 "the group is gone; the kernel ended {ended} processes in it"
             ));
         }
-        Ok(Observation {
-            at: Bracket {
-                before,
-                after: now(),
-            },
-            evidence: Evidence {
-                mechanism: mechanism(self),
-                observed: seen.join("; "),
-                achieved: Vec::new(),
-            },
-        })
+        Ok(Observation::new(
+            until_now(before),
+            self.mechanism(),
+            seen.join("; "),
+        ))
     }
+}
+
+/// A limit that the node's processes are under.
+struct Limited {
+    at: Bracket,
+    processes: usize,
+    /// As the kernel gives it back.
+    limit: Bytes,
 }
 
 impl Memory {
@@ -125,8 +121,16 @@ impl Memory {
         }
     }
 
-    /// Limits the node; how many of its processes, and the limit as the kernel gives it back.
-    fn restrict(&self, host: &mut NodeProcess, limit: Bytes) -> Result<(usize, Bytes), String> {
+    fn mechanism(&self) -> &'static str {
+        match (self.limit, self.pressure) {
+            (Some(_), Some(_)) => "limit of a cgroup, and a process that holds memory",
+            (Some(_), None) => "limit of a cgroup",
+            _ => "a process that holds memory",
+        }
+    }
+
+    /// Limits the node.
+    fn restrict(&self, host: &mut NodeProcess, limit: Bytes) -> Result<Limited, String> {
         let failed = |error: io::Error| format!("limiting its memory: {error}");
         let twin = host.make_group(&self.id, "twin", "memory")?;
         let small = Bytes(limit.0.min(TWIN_BYTES_MAX));
@@ -140,18 +144,14 @@ impl Memory {
         let group = host.make_group(&self.id, "node", "memory")?;
         set_limit(&group, limit).map_err(failed)?;
         let read_back = read_limit(&group).map_err(failed)?;
-        let taken = host.move_into(group, &self.id).map_err(failed)?;
-        Ok((taken, read_back))
+        let before = now();
+        let processes = host.move_into(group, &self.id).map_err(failed)?;
+        Ok(Limited {
+            at: until_now(before),
+            processes,
+            limit: read_back,
+        })
     }
-}
-
-fn mechanism(fault: &Memory) -> String {
-    match (fault.limit, fault.pressure) {
-        (Some(_), Some(_)) => "limit of a cgroup, and a process that holds memory",
-        (Some(_), None) => "limit of a cgroup",
-        _ => "a process that holds memory",
-    }
-    .to_owned()
 }
 
 fn bytes(name: &str, requested: Bytes, achieved: Bytes) -> Achieved {

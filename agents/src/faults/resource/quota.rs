@@ -6,18 +6,19 @@
 
 use std::io;
 
-use shakedown_contracts::event::{Achieved, Evidence};
+use shakedown_contracts::event::Achieved;
 use shakedown_contracts::fault::FaultId;
-use shakedown_contracts::time::Bracket;
 use shakedown_contracts::units::Duration;
 
 use super::cpu::nanos_run;
 use super::hog::{Hog, Work};
 use crate::cgroup::{Group, Version};
-use crate::clock::now;
+use crate::clock::{now, until_now};
 use crate::faults::{Observation, Unverified};
 use crate::node_agent::node::NodeProcess;
+use crate::process::identity::ProcessIdentity;
 
+const MECHANISM: &str = "quota of a cgroup";
 /// As Docker and Kubernetes set it.
 const PERIOD_MICROS: u64 = 100_000;
 /// A look at what a busy process gets takes so many periods.
@@ -59,48 +60,33 @@ impl Quota {
             .make_group(&self.id, "node", "cpu")
             .map_err(unverified)?;
         self.limit(&group).map_err(failed)?;
+        let achieved = read_back(&group).map_err(failed)?;
         let before = now();
         let taken = host.move_into(group, &self.id).map_err(failed)?;
-        let at = Bracket {
-            before,
-            after: now(),
+        let at = until_now(before);
+        let observed = format!(
+            "{taken} processes are under {achieved:.3} processors; a busy one under the same got {got:.3}"
+        );
+        let quota = Achieved {
+            name: "quota".to_owned(),
+            requested: self.share,
+            achieved,
+            unit: "processors".to_owned(),
         };
-        let achieved = self.achieved(host).map_err(failed)?;
-        Ok(Observation {
-            at,
-            evidence: Evidence {
-                mechanism: "quota of a cgroup".to_owned(),
-                observed: format!(
-                    "{taken} processes are under {achieved:.3} processors; a busy one under the same got {got:.3}"
-                ),
-                achieved: vec![Achieved {
-                    name: "quota".to_owned(),
-                    requested: self.share,
-                    achieved,
-                    unit: "processors".to_owned(),
-                }],
-            },
-        })
+        Ok(Observation::new(at, MECHANISM, observed).with(vec![quota]))
     }
 
     pub fn heal(&self, host: &mut NodeProcess) -> Result<Observation, Unverified> {
-        let throttled = host
-            .group(&self.id)
-            .map_or(0, |group| group.count("cpu.stat", "nr_throttled"));
-        let periods = host
-            .group(&self.id)
-            .map_or(0, |group| group.count("cpu.stat", "nr_periods"));
+        let counted = |word| {
+            let group = host.group(&self.id);
+            group.map_or(0, |group| group.count("cpu.stat", word))
+        };
+        let (throttled, periods) = (counted("nr_throttled"), counted("nr_periods"));
         let at = host.remove_group(&self.id)?;
-        Ok(Observation {
-            at,
-            evidence: Evidence {
-                mechanism: "quota of a cgroup".to_owned(),
-                observed: format!(
-                    "the group is gone; its processes were stopped in {throttled} of {periods} periods"
-                ),
-                achieved: Vec::new(),
-            },
-        })
+        let observed = format!(
+            "the group is gone; its processes were stopped in {throttled} of {periods} periods"
+        );
+        Ok(Observation::new(at, MECHANISM, observed))
     }
 
     fn limit(&self, group: &Group) -> io::Result<()> {
@@ -117,7 +103,7 @@ impl Quota {
     /// The share of one processor that a busy process gets in the group.
     fn watch(&self, mut twin: Group) -> io::Result<f64> {
         let busy = Hog::start(Work::Spin, true)?;
-        twin.take(crate::process::identity::ProcessIdentity::of(busy.pid())?)?;
+        twin.take(ProcessIdentity::of(busy.pid())?)?;
         let (began, used) = (now(), nanos_run(busy.pid()).unwrap_or(0));
         busy.go_on()?;
         let watched = Duration::from_micros(WATCHED_PERIODS * PERIOD_MICROS);
@@ -131,22 +117,21 @@ impl Quota {
         twin.remove()?;
         Ok(used as f64 / took as f64)
     }
+}
 
-    /// What the kernel says the quota is.
-    fn achieved(&self, host: &NodeProcess) -> io::Result<f64> {
-        let group = host.group(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        let (quota, period) = match group.version() {
-            Version::V1 => (
-                group.read("cpu.cfs_quota_us")?,
-                group.read("cpu.cfs_period_us")?,
-            ),
-            Version::V2 => {
-                let both = group.read("cpu.max")?;
-                let (quota, period) = both.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
-                (quota.to_owned(), period.to_owned())
-            }
-        };
-        let number = |text: &str| text.parse::<f64>().map_err(io::Error::other);
-        Ok(number(&quota)? / number(&period)?)
-    }
+/// What the kernel says the quota is, in processors.
+fn read_back(group: &Group) -> io::Result<f64> {
+    let (quota, period) = match group.version() {
+        Version::V1 => (
+            group.read("cpu.cfs_quota_us")?,
+            group.read("cpu.cfs_period_us")?,
+        ),
+        Version::V2 => {
+            let both = group.read("cpu.max")?;
+            let (quota, period) = both.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
+            (quota.to_owned(), period.to_owned())
+        }
+    };
+    let number = |text: &str| text.parse::<f64>().map_err(io::Error::other);
+    Ok(number(&quota)? / number(&period)?)
 }
