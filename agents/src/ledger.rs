@@ -80,6 +80,7 @@ pub struct Ledger {
     path: PathBuf,
     file: File,
     open: Vec<FaultId>,
+    groups: Vec<PathBuf>,
 }
 
 impl Ledger {
@@ -126,6 +127,7 @@ impl Ledger {
             path: path.to_owned(),
             file,
             open: Vec::new(),
+            groups: Vec::new(),
         };
         ledger.append(&Line::Header(header))?;
         Ok(ledger)
@@ -173,7 +175,9 @@ impl Ledger {
     /// [`LedgerError`]
     pub fn record_group(&mut self, path: &Path) -> Result<(), LedgerError> {
         let path = path.to_owned();
-        self.append(&Line::Group { path })
+        self.append(&Line::Group { path: path.clone() })?;
+        self.groups.push(path);
+        Ok(())
     }
 
     /// Faults entered and not struck, in order of entry.
@@ -181,12 +185,13 @@ impl Ledger {
         &self.open
     }
 
-    /// Ends the ledger: the file is removed unless a fault is open, which `recover` then finds.
+    /// Ends the ledger: the file is removed unless a fault is open or a control group is still there, which
+    /// `recover` then finds.
     ///
     /// # Errors
     /// [`LedgerError`] when the file cannot be removed.
     pub fn close(self) -> Result<(), LedgerError> {
-        if !self.open.is_empty() {
+        if !self.open.is_empty() || self.groups.iter().any(|group| group.exists()) {
             return Ok(());
         }
         std::fs::remove_file(&self.path).map_err(|source| LedgerError {
@@ -305,6 +310,23 @@ mod tests {
         ledger.strike(&id("a")).unwrap();
         ledger.close().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_ledger_stays_for_as_long_as_a_group_that_it_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, group) = (folder.path().join("n1.jsonl"), folder.path().join("group"));
+        std::fs::create_dir(&group).unwrap();
+        let mut ledger = Ledger::open(&path, "agent").unwrap();
+        ledger.record_group(&group).unwrap();
+        ledger.close().unwrap();
+        assert_eq!(read(&path).unwrap().groups, std::slice::from_ref(&group));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir(&group).unwrap();
+        let mut ledger = Ledger::open(&path, "agent").unwrap();
+        ledger.record_group(&group).unwrap();
+        ledger.close().unwrap();
+        assert!(!path.exists(), "the group is gone");
     }
 
     #[test]
