@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Controllers that groups below may have.
+const HANDED_DOWN: &str = "cgroup.subtree_control";
+
 /// Which files a group has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -40,32 +43,44 @@ impl Hierarchy {
     pub fn find(controller: &str) -> Result<Self, String> {
         let read =
             |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        let mounts = read("/proc/self/mountinfo")?;
-        let groups = read("/proc/self/cgroup")?;
-        if let Some(mount) = mount_of(&mounts, "cgroup", Some(controller)) {
-            let own = group_in(&groups, Some(controller)).unwrap_or("/");
-            return Ok(Hierarchy {
-                version: Version::V1,
-                base: mount.path_of(own),
-                mount,
-                controller: controller.to_owned(),
-            });
-        }
-        let mount = mount_of(&mounts, "cgroup2", None).ok_or_else(|| {
-            format!("no cgroup hierarchy with the controller {controller} is mounted")
-        })?;
-        // A group that holds processes can hand no controller down; the topmost one can.
-        let base = mount.point.clone();
-        let handed = fs::read_to_string(base.join("cgroup.subtree_control")).unwrap_or_default();
-        if !handed.split_whitespace().any(|one| one == controller) {
-            let file = base.join("cgroup.subtree_control");
+        let handed_down = |base: &Path| {
+            let handed = fs::read_to_string(base.join(HANDED_DOWN)).unwrap_or_default();
+            handed.split_whitespace().any(|one| one == controller)
+        };
+        let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+        Hierarchy::find_in(controller, &mounts, &groups, handed_down)
+    }
+
+    fn find_in(
+        controller: &str,
+        mounts: &str,
+        groups: &str,
+        handed_down: impl FnOnce(&Path) -> bool,
+    ) -> Result<Self, String> {
+        let (version, mount, base) = match mount_of(mounts, "cgroup", Some(controller)) {
+            Some(mount) => {
+                let own = group_in(groups, Some(controller)).unwrap_or("/");
+                let base = mount.path_of(own);
+                (Version::V1, mount, base)
+            }
+            None => {
+                let mount = mount_of(mounts, "cgroup2", None).ok_or_else(|| {
+                    format!("no cgroup hierarchy with the controller {controller} is mounted")
+                })?;
+                // A group that holds processes can hand no controller down; the topmost one can.
+                let base = mount.point.clone();
+                (Version::V2, mount, base)
+            }
+        };
+        if version == Version::V2 && !handed_down(&base) {
+            let file = base.join(HANDED_DOWN);
             return Err(format!(
                 "the controller {controller} is not handed down; as root: `echo +{controller} > {}`",
                 file.display()
             ));
         }
         Ok(Hierarchy {
-            version: Version::V2,
+            version,
             base,
             mount,
             controller: controller.to_owned(),
@@ -147,6 +162,22 @@ mod tests {
             unified.path_of("/a/b"),
             Path::new("/sys/fs/cgroup/unified/a/b")
         );
+    }
+
+    #[test]
+    fn one_hierarchy_for_all_is_used_where_its_top_hands_the_controller_down() {
+        const NEW: &str = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
+        let groups = "0::/user.slice/user-0.slice\n";
+        let found = Hierarchy::find_in("memory", NEW, groups, |_| true).unwrap();
+        assert_eq!(found.version, Version::V2);
+        assert_eq!(found.base, Path::new("/sys/fs/cgroup"));
+        let refused = Hierarchy::find_in("memory", NEW, groups, |_| false).unwrap_err();
+        let hint = "`echo +memory > /sys/fs/cgroup/cgroup.subtree_control`";
+        assert!(refused.contains(hint), "{refused}");
+        let old = Hierarchy::find_in("memory", OLD, "5:memory:/docker/1\n", |_| false).unwrap();
+        assert_eq!(old.version, Version::V1);
+        assert_eq!(old.base, Path::new("/sys/fs/cgroup/memory"));
+        assert!(Hierarchy::find_in("memory", "", groups, |_| true).is_err());
     }
 
     #[test]
