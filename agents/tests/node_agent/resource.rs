@@ -231,7 +231,6 @@ while True:
         }
     };
     let free = got(&agent);
-    assert!(free > 0.5, "{free}");
     let evidence = disturb(&mut agent, "quota", limited(0.2));
     if !groups_can_be_made(&evidence) {
         return;
@@ -247,11 +246,15 @@ while True:
     println!("  {free:.2} processors before, {under:.2} under a quota of 0.2");
     assert!(under < 0.3, "{under}");
     let group = std::fs::read_to_string(format!("/proc/{}/cgroup", agent.process.id())).unwrap();
-    match agent.heal("quota") {
-        FaultReport::Healed { evidence, .. } => println!("  {}", evidence.observed),
-        other => panic!("{other:?}"),
-    }
-    assert!(got(&agent) > 0.5);
+    let FaultReport::Healed { evidence, .. } = agent.heal("quota") else {
+        panic!("not healed");
+    };
+    println!("  {}", evidence.observed);
+    // How much it gets without a quota is the machine's business; that it was stopped is ours.
+    assert!(
+        !evidence.observed.contains("stopped in 0 of"),
+        "{evidence:?}"
+    );
     assert_eq!(left_over(&agent), Vec::<String>::new());
     // They are where they were: with their agent.
     let pid = agent.started(1);
